@@ -1,1 +1,5 @@
+//! Miroir makes a fleet of plain Meilisearch servers behave as one large, always-up Meilisearch.
+//!
 
+pub mod cluster;
+pub mod error;
