@@ -1,0 +1,3 @@
+//! The task queue.
+
+pub struct Queue;

@@ -1,0 +1,93 @@
+//! What every request handler shares.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Code, ResponseError};
+use crate::indexes::Indexes;
+use crate::queue::Queue;
+
+/// Searches that may wait for a worker, per worker. Beyond it a search is refused at once, as Meilisearch does: a
+/// client that would wait longer is better off asking another replica.
+const QUEUED_SEARCHES_PER_WORKER: usize = 250;
+
+/// The node's state: cheap to clone, one per process.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+struct Shared {
+    indexes: Indexes,
+    queue: Queue,
+    payload_bytes_max: u64,
+    /// One permit per search that may run at this moment.
+    searching: Arc<Semaphore>,
+    /// One permit per search that runs or waits to run.
+    admitted: Arc<Semaphore>,
+    admitted_max: usize,
+}
+
+impl AppState {
+    pub fn new(indexes: Indexes, queue: Queue, payload_bytes_max: u64, cores: usize) -> Self {
+        let admitted_max = cores * (1 + QUEUED_SEARCHES_PER_WORKER);
+        Self(Arc::new(Shared {
+            indexes,
+            queue,
+            payload_bytes_max,
+            searching: Arc::new(Semaphore::new(cores)),
+            admitted: Arc::new(Semaphore::new(admitted_max)),
+            admitted_max,
+        }))
+    }
+
+    /// The index of that name, ready to be read. `index_not_found` if there is none.
+    pub fn index(&self, uid: &str) -> Result<milli_core::Index, ResponseError> {
+        self.0.indexes.get(uid)
+    }
+
+    pub fn indexes(&self) -> &Indexes {
+        &self.0.indexes
+    }
+
+    pub fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    /// The largest request body that is accepted, in bytes.
+    pub fn payload_bytes_max(&self) -> u64 {
+        self.0.payload_bytes_max
+    }
+
+    /// Runs `read`, which computes for long or waits for the disk, beside the server's own threads. Used by searches
+    /// and everything else that reads an index; at most one per core runs at a time, and the number that waits is
+    /// bounded.
+    pub async fn run_search<T, F>(&self, read: F) -> Result<T, ResponseError>
+    where
+        F: FnOnce() -> Result<T, ResponseError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let _admitted = self.0.admitted.try_acquire().map_err(|_| {
+            Self::too_many_searches(self.0.admitted_max)
+        })?;
+        let running: OwnedSemaphorePermit = Arc::clone(&self.0.searching)
+            .acquire_owned()
+            .await
+            .map_err(ResponseError::internal)?;
+        tokio::task::spawn_blocking(move || {
+            // The permit goes with the work: a client that leaves does not make room for another search.
+            let _running = running;
+            read()
+        })
+        .await
+        .map_err(ResponseError::internal)?
+    }
+
+    fn too_many_searches(admitted_max: usize) -> ResponseError {
+        ResponseError::new(
+            Code::TooManySearchRequests,
+            format!(
+                "Too many search requests running at the same time: {admitted_max}. Retry after 10s."
+            ),
+        )
+    }
+}
