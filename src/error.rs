@@ -99,6 +99,7 @@ codes! {
     InvalidTaskUids                       "invalid_task_uids"                           InvalidRequest 400;
     MalformedPayload                      "malformed_payload"                           InvalidRequest 400;
     MaxFieldsLimitExceeded                "max_fields_limit_exceeded"                   InvalidRequest 400;
+    MethodNotAllowed                      "method_not_allowed"                          InvalidRequest 405;
     MissingAuthorizationHeader            "missing_authorization_header"                Auth           401;
     MissingContentType                    "missing_content_type"                        InvalidRequest 415;
     MissingDocumentFilter                 "missing_document_filter"                     InvalidRequest 400;
