@@ -2,4 +2,5 @@
 //!
 
 pub mod cluster;
+pub mod documents;
 pub mod error;
