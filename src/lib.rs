@@ -3,3 +3,5 @@
 
 pub mod cluster;
 pub mod error;
+pub mod store;
+pub mod tasks;
