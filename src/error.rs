@@ -62,6 +62,7 @@ codes! {
     IndexPrimaryKeyNoCandidateFound       "index_primary_key_no_candidate_found"        InvalidRequest 400;
     Internal                              "internal"                                    Internal       500;
     InvalidApiKey                         "invalid_api_key"                             Auth           403;
+    InvalidBatchUids                      "invalid_batch_uids"                          InvalidRequest 400;
     InvalidContentType                    "invalid_content_type"                        InvalidRequest 415;
     InvalidDocumentFields                 "invalid_document_fields"                     InvalidRequest 400;
     InvalidDocumentFilter                 "invalid_document_filter"                     InvalidRequest 400;
@@ -89,6 +90,13 @@ codes! {
     InvalidSearchDistinct                 "invalid_search_distinct"                     InvalidRequest 400;
     InvalidSearchRankingScoreThreshold    "invalid_search_ranking_score_threshold"      InvalidRequest 400;
     InvalidSearchSort                     "invalid_search_sort"                         InvalidRequest 400;
+    InvalidTaskAfterEnqueuedAt            "invalid_task_after_enqueued_at"              InvalidRequest 400;
+    InvalidTaskAfterFinishedAt            "invalid_task_after_finished_at"              InvalidRequest 400;
+    InvalidTaskAfterStartedAt             "invalid_task_after_started_at"               InvalidRequest 400;
+    InvalidTaskBeforeEnqueuedAt           "invalid_task_before_enqueued_at"             InvalidRequest 400;
+    InvalidTaskBeforeFinishedAt           "invalid_task_before_finished_at"             InvalidRequest 400;
+    InvalidTaskBeforeStartedAt            "invalid_task_before_started_at"              InvalidRequest 400;
+    InvalidTaskCanceledBy                 "invalid_task_canceled_by"                    InvalidRequest 400;
     InvalidTaskFilter                     "invalid_task_filter"                         InvalidRequest 400;
     InvalidTaskFrom                       "invalid_task_from"                           InvalidRequest 400;
     InvalidTaskIndexUids                  "invalid_index_uid"                           InvalidRequest 400;

@@ -1,8 +1,20 @@
 //! Miroir makes a fleet of plain Meilisearch servers behave as one large, always-up Meilisearch.
 //!
+//! Start at [`proxy`] for the life of a request, and at [`cluster`] for what routing knows.
 
+pub mod admin;
 pub mod api;
+pub mod app;
+pub mod background;
 pub mod cluster;
+pub mod conf;
 pub mod documents;
 pub mod error;
+pub mod logs;
 pub mod merge;
+pub mod metrics;
+pub mod proxy;
+pub mod scatter;
+pub mod server;
+pub mod store;
+pub mod tasks;
