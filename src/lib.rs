@@ -2,4 +2,5 @@
 //!
 
 pub mod cluster;
+pub mod conf;
 pub mod error;
