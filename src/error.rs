@@ -117,6 +117,7 @@ codes! {
     MissingPayload                        "missing_payload"                             InvalidRequest 400;
     NotFound                              "not_found"                                   InvalidRequest 404;
     PayloadTooLarge                       "payload_too_large"                           InvalidRequest 413;
+    RequestTimeout                        "request_timeout"                             InvalidRequest 408;
     TaskNotFound                          "task_not_found"                              InvalidRequest 404;
     TooManySearchRequests                 "too_many_search_requests"                    System         503;
     UnretrievableDocument                 "unretrievable_document"                      Internal       500;

@@ -7,10 +7,13 @@ mod answer;
 mod documents_read;
 mod documents_write;
 mod facet_search;
+mod facts;
 mod indexes;
 mod query_string;
+mod restriction;
 mod route;
 mod search;
+mod search_query_string;
 pub mod search_request;
 mod server_info;
 mod settings;
@@ -26,7 +29,7 @@ use crate::cluster::NodeIndex;
 use crate::error::{ApiError, Code};
 
 pub use answer::Answer;
-pub use route::{Route, Verb};
+pub use route::{Access, Route, Verb};
 
 /// What a handler sees of a request.
 pub struct Request<'a> {

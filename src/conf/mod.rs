@@ -1,0 +1,226 @@
+//! The configuration: one YAML file under the key `miroir`, parsed into types that cannot be wrong.
+//!
+//! `yaml` turns the text into a tree that knows its lines and fills in `${VAR}`; `reader` takes typed values out of that
+//! tree and collects every problem; `schema` says which keys exist, their defaults and limits; `checks` refuses values
+//! that contradict each other. A key that nothing reads does not exist: it is refused, with the nearest key that does.
+//!
+//! Nothing here listens, connects or changes the process; reading secrets from `*_file` is the only other input.
+
+mod checks;
+mod reader;
+mod schema;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cluster::{GroupId, NodeId};
+
+pub use reader::Problem;
+pub use schema::NodeAddress;
+pub use secret::Secret;
+
+/// Largest configuration file that is read. A fleet of thousands of nodes fits; a data file named by mistake does not.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Everything that the configuration file says, checked. Relative paths in the file are taken from its folder, so that
+/// a value means the same from whichever directory Miroir is started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What clients present. `None`: everyone may do everything.
+    pub master_key: Option<Secret>,
+    /// What Miroir presents to nodes.
+    pub node_master_key: Option<Secret>,
+    /// S of an index created from now on.
+    pub shards: u32,
+    /// Replicas of each shard within a group.
+    pub replication_factor: u32,
+    /// At least one; ids and addresses are unique; every group has at least `replication_factor` of them.
+    pub nodes: Vec<NodeConfig>,
+    pub task_store: TaskStoreConfig,
+    pub admin: AdminConfig,
+    pub server: ServerConfig,
+    pub metrics: MetricsConfig,
+    pub health: HealthConfig,
+    pub scatter: ScatterConfig,
+    pub task_registry: TaskRegistryConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    pub id: NodeId,
+    pub address: NodeAddress,
+    pub group: GroupId,
+}
+
+/// Where Miroir's own durable state lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskStoreConfig {
+    Sqlite { path: PathBuf },
+}
+
+/// The `/_miroir` API. Enabled without a key only where clients need none either.
+#[derive(Clone, Debug)]
+pub struct AdminConfig {
+    pub enabled: bool,
+    pub api_key: Option<Secret>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    pub address: SocketAddr,
+    /// Largest request body, in bytes as they arrive.
+    pub max_body_bytes: u64,
+    /// Requests in progress at once; more are answered 503.
+    pub max_concurrent_requests: usize,
+    /// Longest time from a request's first byte to its answer.
+    pub request_timeout: Duration,
+    /// The operator has said that an open server beyond loopback is meant.
+    pub insecure: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    pub address: SocketAddr,
+}
+
+/// Active checks of `GET /health` on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Consecutive failures after which a node is failed.
+    pub unhealthy_threshold: usize,
+    /// Consecutive successes after which a failed node is active again.
+    pub recovery_threshold: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScatterConfig {
+    /// Longest time that one leg may take.
+    pub node_timeout: Duration,
+    /// Whether a leg that timed out goes to another replica.
+    pub retry_on_timeout: bool,
+    pub unavailable_shard_policy: UnavailableShardPolicy,
+}
+
+/// What a read answers when a shard has no eligible replica anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnavailableShardPolicy {
+    /// From what is reachable, with `X-Miroir-Degraded` naming the missing shards.
+    Partial,
+    /// 503 `miroir_shard_unavailable`.
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskRegistryConfig {
+    /// How long a finished task is remembered.
+    pub ttl: Duration,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`, with the process's environment. What is unwise without being wrong is
+    /// logged as a warning.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let config = Self::load_with(path, &environment)?;
+        for warning in config.warnings() {
+            log::warn!("{}: {warning}", path.display());
+        }
+        Ok(config)
+    }
+
+    fn load_with(path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let failed = |message: String| ConfigErrors::whole_file(path, message);
+        let size = std::fs::metadata(path).map_err(|e| failed(format!("cannot be read: {e}")))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(failed(format!("has {size} bytes; a configuration has at most {FILE_BYTES_MAX}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
+        Self::parse(&text, path, environment)
+    }
+
+    /// The configuration in `text`. `path` names the file in messages and is where relative paths start.
+    fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let reader = reader::Reader::new(path, environment);
+        let config = match yaml::parse(text) {
+            Ok(root) => schema::read(&reader, &root),
+            Err(problem) => {
+                reader.add(problem);
+                None
+            }
+        };
+        if let Some(config) = &config {
+            checks::check(&reader, config);
+        }
+        match (config, reader.into_problems()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(ConfigErrors { file: path.to_owned(), problems }),
+        }
+    }
+
+    /// What works but is probably not meant, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        checks::warnings(self)
+    }
+
+    /// Number of nodes of each group.
+    pub fn group_sizes(&self) -> HashMap<GroupId, usize> {
+        let mut sizes = HashMap::new();
+        for node in &self.nodes {
+            *sizes.entry(node.group).or_default() += 1;
+        }
+        sizes
+    }
+}
+
+/// The environment variables that `${VAR}` and the keys' overrides are taken from.
+type Environment = HashMap<String, String>;
+
+/// Everything that is wrong with a configuration file, in the order of its lines.
+#[derive(Clone, Debug)]
+pub struct ConfigErrors {
+    pub file: PathBuf,
+    /// Never empty.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    fn whole_file(path: &Path, message: String) -> Self {
+        Self { file: path.to_owned(), problems: vec![Problem { line: None, key: String::new(), message }] }
+    }
+}
+
+/// One line per problem: `conf/miroir.yaml:12: miroir.server.prot: unknown key; did you mean `port`?`
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.problems.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "\n" };
+            write!(f, "{separator}{}:", self.file.display())?;
+            if let Some(line) = problem.line {
+                write!(f, "{line}:")?;
+            }
+            if !problem.key.is_empty() {
+                write!(f, " {}:", problem.key)?;
+            }
+            write!(f, " {}", problem.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Whether only this machine can reach a listener at `ip`.
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}

@@ -1,0 +1,175 @@
+//! Which keys exist, with their defaults and limits.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http::Uri;
+
+use super::reader::{Reader, Section};
+use super::yaml::Node;
+use super::{
+    AdminConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, ServerConfig, TaskRegistryConfig,
+    TaskStoreConfig, UnavailableShardPolicy,
+};
+use crate::cluster::{GroupId, NodeId, Shard};
+
+/// Longest node id: it stands in metrics' labels, headers and paths.
+const NODE_ID_LENGTH_MAX: usize = 64;
+
+/// Where a node listens. Kept as written: a name is resolved where the connection is made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodeAddress {
+    /// A name, an IPv4 address, or an IPv6 address in brackets; lower case.
+    host: String,
+    port: u16,
+}
+
+impl NodeAddress {
+    /// Accepts `http://host:port`.
+    pub fn parse(address: &str) -> Result<Self, String> {
+        let expected = || format!("expected an address such as http://10.0.0.10:7700, got `{address}`");
+        let uri: Uri = address.parse().map_err(|_| expected())?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err("TLS to nodes is not supported; use http://".to_owned()),
+            _ => return Err(expected()),
+        }
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(expected)?;
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(format!("a node's address has no path; write http://{authority}"));
+        }
+        match (authority.host(), authority.port_u16()) {
+            ("", _) => Err(expected()),
+            (_, None | Some(0)) => Err(format!("name the port, as in http://{}:7700", authority.host())),
+            (host, Some(port)) => Ok(Self { host: host.to_ascii_lowercase(), port }),
+        }
+    }
+
+    /// A name, an IPv4 address, or an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `host:port`: what the `Host` header says and what sockets resolve.
+    pub fn authority(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}:{}", self.host, self.port)
+    }
+}
+
+/// The configuration that `root` describes, or `None` with at least one problem in `reader`.
+pub(super) fn read(reader: &Reader<'_>, root: &Node) -> Option<Config> {
+    let config = Section::read(reader, "", Some(root), |file| file.section("miroir", miroir));
+    (!reader.has_problems()).then_some(config)
+}
+
+fn miroir(section: &Section<'_, '_>) -> Config {
+    Config {
+        master_key: section.secret("master_key", "master_key_file", Some("MIROIR_MASTER_KEY")),
+        node_master_key: section.secret("node_master_key", "node_master_key_file", Some("MIROIR_NODE_MASTER_KEY")),
+        shards: section.number("shards", 64, 1..=u64::from(Shard::COUNT_MAX)) as u32,
+        replication_factor: section.number("replication_factor", 1, 1..=16) as u32,
+        nodes: nodes(section),
+        task_store: section.section("task_store", task_store),
+        admin: section.section("admin", admin),
+        server: section.section("server", server),
+        metrics: section.section("metrics", metrics),
+        health: section.section("health", health),
+        scatter: section.section("scatter", scatter),
+        task_registry: section.section("task_registry", task_registry),
+    }
+}
+
+fn nodes(section: &Section<'_, '_>) -> Vec<NodeConfig> {
+    section.list("nodes", |node| {
+        let id = node.required("id", "meili-0", node_id);
+        let address = node.required("address", "\"http://10.0.0.10:7700\"", NodeAddress::parse);
+        let group = GroupId(node.number("replica_group", 0, 0..=u64::from(u16::MAX)) as u32);
+        Some(NodeConfig { id: id?, address: address?, group })
+    })
+}
+
+fn node_id(id: &str) -> Result<NodeId, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if id.len() <= NODE_ID_LENGTH_MAX && id.bytes().all(allowed) {
+        Ok(NodeId::new(id))
+    } else {
+        Err(format!("a node id has 1 to {NODE_ID_LENGTH_MAX} of a-z A-Z 0-9 - _ . ; got `{id}`"))
+    }
+}
+
+fn task_store(section: &Section<'_, '_>) -> TaskStoreConfig {
+    section.parsed("backend", (), |backend| match backend {
+        "sqlite" => Ok(()),
+        other => Err(format!("expected sqlite, got `{other}`")),
+    });
+    TaskStoreConfig::Sqlite { path: section.path("path", "/var/lib/miroir/miroir.db") }
+}
+
+fn admin(section: &Section<'_, '_>) -> AdminConfig {
+    AdminConfig {
+        enabled: section.truth("enabled", true),
+        api_key: section.secret("api_key", "api_key_file", Some("MIROIR_ADMIN_API_KEY")),
+    }
+}
+
+fn server(section: &Section<'_, '_>) -> ServerConfig {
+    ServerConfig {
+        address: listener(section, 7700),
+        max_body_bytes: section.number("max_body_bytes", 104_857_600, 1..=1 << 40),
+        max_concurrent_requests: section.number("max_concurrent_requests", 500, 1..=1_000_000) as usize,
+        request_timeout: section.milliseconds("request_timeout_ms", 30_000),
+        insecure: section.truth("insecure", false),
+    }
+}
+
+fn metrics(section: &Section<'_, '_>) -> MetricsConfig {
+    MetricsConfig { address: listener(section, 9090) }
+}
+
+/// `bind` and `port` of one listener. Loopback unless told otherwise, as Meilisearch does it.
+fn listener(section: &Section<'_, '_>, port: u16) -> SocketAddr {
+    let ip = section.parsed("bind", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| {
+        text.parse().map_err(|_| format!("expected an IP address such as 127.0.0.1 or 0.0.0.0, got `{text}`"))
+    });
+    SocketAddr::new(ip, section.number("port", u64::from(port), 1..=65_535) as u16)
+}
+
+fn health(section: &Section<'_, '_>) -> HealthConfig {
+    HealthConfig {
+        interval: section.milliseconds("interval_ms", 5_000),
+        timeout: section.milliseconds("timeout_ms", 2_000),
+        unhealthy_threshold: section.number("unhealthy_threshold", 3, 1..=100) as usize,
+        recovery_threshold: section.number("recovery_threshold", 2, 1..=100) as usize,
+    }
+}
+
+fn scatter(section: &Section<'_, '_>) -> ScatterConfig {
+    ScatterConfig {
+        node_timeout: section.milliseconds("node_timeout_ms", 5_000),
+        retry_on_timeout: section.truth("retry_on_timeout", true),
+        unavailable_shard_policy: section.parsed(
+            "unavailable_shard_policy",
+            UnavailableShardPolicy::Partial,
+            |policy| match policy {
+                "partial" => Ok(UnavailableShardPolicy::Partial),
+                "error" => Ok(UnavailableShardPolicy::Error),
+                other => Err(format!("expected partial or error, got `{other}`")),
+            },
+        ),
+    }
+}
+
+fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {
+    TaskRegistryConfig { ttl: Duration::from_secs(section.number("ttl_s", 604_800, 60..=31_536_000)) }
+}
