@@ -38,6 +38,8 @@ pub struct Window {
     /// Keys of documents that are not among `hits`: those that `distinct` left out, or that a tie which runs on past
     /// the window holds.
     pub other_keys: HashMap<String, RankKey>,
+    /// Whether `other_keys` lacks documents because the server cannot be asked about them.
+    pub others_unknown: bool,
 }
 
 impl Window {
@@ -57,11 +59,35 @@ impl Window {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageDifference {
-    Length { expected: usize, got: usize },
-    Twice { id: String, position: usize },
-    SameDistinctValueTwice { value: String, position: usize },
-    NotAHit { id: String, position: usize, expected: String },
-    WrongRank { id: String, rank: String, position: usize, expected: String, expected_rank: String },
+    Length {
+        expected: usize,
+        got: usize,
+    },
+    Twice {
+        id: String,
+        position: usize,
+    },
+    SameDistinctValueTwice {
+        value: String,
+        position: usize,
+    },
+    NotAHit {
+        id: String,
+        position: usize,
+        expected: String,
+    },
+    WrongRank {
+        id: String,
+        rank: String,
+        position: usize,
+        expected: String,
+        expected_rank: String,
+    },
+    /// The hit may belong to the tie that runs on past the window, but nothing tells its rank.
+    Undecided {
+        id: String,
+        position: usize,
+    },
 }
 
 /// Compares the hits `got` for the positions `page` with the single server's.
@@ -94,6 +120,9 @@ pub fn compare_page(window: &Window, page: Range<usize>, got: &[SeenHit]) -> Res
         let own = by_id.get(hit.id.as_str()).map(|known| &known.key);
         let own = own.or_else(|| window.other_keys.get(&hit.id).filter(|_| standing_for.is_some() || !window.complete));
         let Some(rank) = own else {
+            if window.others_unknown && window.hits.last().is_some_and(|last| last.key == should_be.key) {
+                return Err(PageDifference::Undecided { id: hit.id.clone(), position });
+            }
             return Err(PageDifference::NotAHit { id: hit.id.clone(), position, expected: should_be.id.clone() });
         };
         if *rank != should_be.key || standing_for.is_some_and(|key| *key != should_be.key) {
@@ -114,8 +143,12 @@ const COUNTING_FIELDS: [&str; 7] =
     ["estimatedTotalHits", "totalHits", "totalPages", "page", "hitsPerPage", "limit", "offset"];
 
 /// The first counting field that differs, with both values.
-pub fn compare_totals(single: &Object, cluster: &Object) -> Result<(), (String, Value, Value)> {
-    for field in COUNTING_FIELDS {
+///
+/// Under `distinct`, `estimatedTotalHits` is not compared: the engine subtracts the documents that it happened to leave
+/// out on its way to the page's end, so that the same documents, added in another order, give another estimate (seen
+/// on 1.50: 22,983 and 13,231). `totalHits` is exact and compared.
+pub fn compare_totals(single: &Object, cluster: &Object, is_distinct: bool) -> Result<(), (String, Value, Value)> {
+    for field in COUNTING_FIELDS.into_iter().filter(|field| !(is_distinct && *field == "estimatedTotalHits")) {
         let (expected, got) = (single.get(field), cluster.get(field));
         if expected != got {
             let value = |side: Option<&Value>| side.cloned().unwrap_or(Value::Null);

@@ -18,7 +18,7 @@ use crate::filters::quoted;
 use crate::generate::{self, Case};
 use crate::prefix::is_in_prefix_class;
 use crate::rank::RankKey;
-use crate::report::{Difference, Outcome, Report};
+use crate::report::{Difference, Outcome, Report, Verdict};
 
 /// The page size of a search that names none.
 const DEFAULT_LIMIT: usize = 20;
@@ -131,24 +131,29 @@ impl Both {
         let mut window = self.window(case, &page).await?;
         if distinct.is_some() {
             self.add_keys_without_distinct(case, &mut window).await?;
-        } else {
+        }
+        if distinct.is_some() || !window.complete {
             self.add_keys_of_strangers(case, &got, &mut window).await?;
         }
         if compare_page(&window, page.clone(), &self.seen_hits(expected, distinct)).is_err() {
-            outcome.unsteady = true;
+            outcome.verdict = Verdict::Unsteady;
             return Ok(());
         }
-        if let Err(what) = compare_page(&window, page.clone(), &got) {
-            outcome.pages_equal = false;
-            let ids = got.into_iter().map(|hit| hit.id).collect();
-            let difference = Difference::new(case, explain(&what)).with_page(&window, page, ids);
-            outcome.differences.push(difference);
+        match compare_page(&window, page.clone(), &got) {
+            Ok(()) => {}
+            Err(PageDifference::Undecided { .. }) => outcome.verdict = Verdict::Undecided,
+            Err(what) => {
+                outcome.pages_equal = false;
+                let ids = got.into_iter().map(|hit| hit.id).collect();
+                outcome.differences.push(Difference::new(case, explain(&what)).with_page(&window, page, ids));
+            }
         }
         Ok(())
     }
 
     fn compare_rest(&self, case: &Case, expected: &Answer, got: &Answer, outcome: &mut Outcome) {
-        if let Err((field, expected, got)) = compare_totals(&expected.body, &got.body) {
+        let is_distinct = case.body.contains_key("distinct");
+        if let Err((field, expected, got)) = compare_totals(&expected.body, &got.body, is_distinct) {
             outcome.totals_equal = false;
             outcome.differences.push(Difference::new(case, format!("{field}: expected {expected}, got {got}")));
         }
@@ -205,26 +210,26 @@ impl Both {
         Ok(())
     }
 
-    /// The ranking of hits that a window which could not be made long enough does not show: asked for by their ids,
-    /// which needs the primary key to be filterable.
+    /// The ranking of hits that the window does not show: asked for by their ids, which needs the primary key to be
+    /// filterable.
     async fn add_keys_of_strangers(
         &self,
         case: &Case,
         got: &[SeenHit],
         window: &mut Window,
     ) -> Result<(), ClientError> {
-        if window.complete || !self.is_primary_key_filterable() {
-            return Ok(());
-        }
-        let strangers: Vec<String> = got
-            .iter()
-            .filter(|hit| !window.hits.iter().any(|known| known.id == hit.id))
-            .map(|hit| quoted(&hit.id))
-            .collect();
+        let is_known =
+            |id: &String| window.hits.iter().any(|known| known.id == *id) || window.other_keys.contains_key(id);
+        let strangers: Vec<String> = got.iter().filter(|hit| !is_known(&hit.id)).map(|hit| quoted(&hit.id)).collect();
         if strangers.is_empty() {
             return Ok(());
         }
+        if !self.is_primary_key_filterable() {
+            window.others_unknown = true;
+            return Ok(());
+        }
         let mut body = ranking_body(&case.body, strangers.len());
+        body.remove("distinct");
         let these = format!("{} IN [{}]", self.corpus.primary_key, strangers.join(", "));
         let filter = match body.remove("filter") {
             None => json!([these]),
@@ -236,7 +241,7 @@ impl Both {
         };
         body.insert("filter".to_owned(), filter);
         let answer = self.single.search(&self.index, &body).await?;
-        window.other_keys = answer.hits().iter().map(|hit| (self.corpus.id_of(hit), RankKey::of_hit(hit))).collect();
+        window.other_keys.extend(answer.hits().iter().map(|hit| (self.corpus.id_of(hit), RankKey::of_hit(hit))));
         Ok(())
     }
 
@@ -331,6 +336,7 @@ fn explain(difference: &PageDifference) -> String {
         PageDifference::NotAHit { id, position, expected } => {
             format!("{id} at position {position} is no hit there; expected {expected}")
         }
+        PageDifference::Undecided { id, position } => format!("the rank of {id} at position {position} is not known"),
         PageDifference::WrongRank { id, rank, position, expected, expected_rank } => {
             format!("position {position}: expected {expected} [{expected_rank}], got {id} [{rank}]")
         }

@@ -346,10 +346,10 @@ fn distinct_field(corpus: &Corpus, rng: &mut Rng) -> Option<String> {
 }
 
 fn facets(corpus: &Corpus, rng: &mut Rng) -> Option<Value> {
-    if rng.u8(0..5) == 0 {
+    let fields: Vec<&String> = corpus.string_facets.keys().chain(corpus.number_facets.keys()).collect();
+    if !fields.is_empty() && rng.u8(0..5) == 0 {
         return Some(json!(["*"]));
     }
-    let fields: Vec<&String> = corpus.string_facets.keys().chain(corpus.number_facets.keys()).collect();
     let count = rng.usize(1..4);
     let some = rng.choose_multiple(fields.into_iter(), count);
     (!some.is_empty()).then(|| json!(some))

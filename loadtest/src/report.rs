@@ -13,6 +13,16 @@ use crate::generate::{Case, Kind};
 /// Hits of a page that a difference prints on each side.
 const HITS_EXPLAINED: usize = 25;
 
+/// Whether anything can be said about the hits of a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Judged,
+    /// The single server contradicted itself.
+    Unsteady,
+    /// A tie is longer than the single server lets one page through, and it cannot be asked about single documents.
+    Undecided,
+}
+
 /// The result of one query.
 #[derive(Debug)]
 pub struct Outcome {
@@ -23,8 +33,7 @@ pub struct Outcome {
     pub has_facets: bool,
     pub facets_equal: bool,
     pub contents_equal: bool,
-    /// The single server contradicted itself, so nothing can be said about the hits.
-    pub unsteady: bool,
+    pub verdict: Verdict,
     pub differences: Vec<Difference>,
 }
 
@@ -38,7 +47,7 @@ impl Outcome {
             has_facets: false,
             facets_equal: true,
             contents_equal: true,
-            unsteady: false,
+            verdict: Verdict::Judged,
             differences: Vec::new(),
         }
     }
@@ -64,7 +73,7 @@ pub struct Difference {
     pub prefix_class: bool,
     pub query: Object,
     pub what: String,
-    /// The single server's hits of the page, each with its rank key.
+    /// The single server's hits of the page: the members of each tie, and its rank key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expected: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -84,8 +93,14 @@ impl Difference {
     }
 
     pub fn with_page(mut self, window: &Window, page: Range<usize>, got: Vec<String>) -> Self {
-        let expected = window.hits.iter().skip(page.start).take(page.len().min(HITS_EXPLAINED));
-        self.expected = expected.map(|hit| format!("{} [{}]", hit.id, hit.key)).collect();
+        let expected: Vec<_> = window.hits.iter().skip(page.start).take(page.len().min(HITS_EXPLAINED)).collect();
+        let ties = expected.chunk_by(|one, next| one.key == next.key);
+        self.expected = ties
+            .map(|tie| {
+                let ids: Vec<&str> = tie.iter().map(|hit| hit.id.as_str()).collect();
+                format!("{} [{}]", ids.join(" "), tie[0].key)
+            })
+            .collect();
         self.got = got.into_iter().take(HITS_EXPLAINED).collect();
         self
     }
@@ -146,6 +161,9 @@ pub struct Report {
     pub kinds: BTreeMap<Kind, Tally>,
     /// Queries about which the single server contradicted itself; in no tally.
     pub unsteady: usize,
+    /// Queries with a tie too long to be seen whole; in no tally. There are none when the single server's primary key
+    /// is filterable.
+    pub undecided: usize,
     /// The first differences; `differences_found` counts all.
     pub differences: Vec<Difference>,
     pub differences_found: usize,
@@ -164,6 +182,7 @@ impl Report {
             prefix_class: Tally::default(),
             kinds: BTreeMap::new(),
             unsteady: 0,
+            undecided: 0,
             differences: Vec::new(),
             differences_found: 0,
             differences_max,
@@ -171,9 +190,16 @@ impl Report {
     }
 
     pub fn add(&mut self, outcome: Outcome) {
-        if outcome.unsteady {
-            self.unsteady += 1;
-            return;
+        match outcome.verdict {
+            Verdict::Judged => {}
+            Verdict::Unsteady => {
+                self.unsteady += 1;
+                return;
+            }
+            Verdict::Undecided => {
+                self.undecided += 1;
+                return;
+            }
         }
         self.overall.add(&outcome);
         self.kinds.entry(outcome.kind).or_default().add(&outcome);
@@ -211,6 +237,9 @@ impl fmt::Display for Report {
         write_row(out, "overall", &self.overall)?;
         if self.unsteady > 0 {
             writeln!(out, "\n{} queries left out: the single server contradicted itself", self.unsteady)?;
+        }
+        if self.undecided > 0 {
+            writeln!(out, "\n{} queries left out: ties too long to be seen whole", self.undecided)?;
         }
         if self.differences_found > 0 {
             writeln!(out, "\n{} differences, the first {}:", self.differences_found, self.differences.len())?;
@@ -286,9 +315,12 @@ mod tests {
     fn what_the_single_server_cannot_say_counts_for_nothing() {
         let mut report = Report::new("cities".into(), 3, 1, 1);
         let mut unsteady = Outcome::equal(Kind::Word, false);
-        unsteady.unsteady = true;
+        unsteady.verdict = Verdict::Unsteady;
         report.add(unsteady);
-        assert_eq!((report.unsteady, report.overall.queries), (1, 0));
+        let mut undecided = Outcome::equal(Kind::Word, false);
+        undecided.verdict = Verdict::Undecided;
+        report.add(undecided);
+        assert_eq!((report.unsteady, report.undecided, report.overall.queries), (1, 1, 0));
         assert!(report.to_string().contains("contradicted itself"));
     }
 
