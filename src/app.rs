@@ -10,7 +10,7 @@ use crate::conf::{Config, TaskStoreConfig};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
-use crate::store::{IndexRecord, SqliteStore, Store};
+use crate::store::{IndexRecord, SqliteOptions, SqliteStore, Store};
 use crate::tasks::TaskRegistry;
 
 /// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
@@ -28,15 +28,17 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the store and takes up what it remembers. Talks to no node yet.
-    pub async fn open(config: Config) -> anyhow::Result<Self> {
+    /// Opens the store and takes up what it remembers. Talks to no node yet. `lock_wait` is how long a process that is being
+    /// replaced may take to let go of the store.
+    pub async fn open(config: Config, lock_wait: Duration) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let TaskStoreConfig::Sqlite { path } = &config.task_store;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path).await?);
-        let tasks = TaskRegistry::open(Arc::clone(&store)).await?;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, &SqliteOptions { lock_wait })?);
+        let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl).await?;
 
         let topology = topology_of(&config);
-        let nodes = NodeClient::new(&topology, config.node_master_key.as_ref()).context("node_master_key is no header value")?;
+        let nodes = NodeClient::new(&topology, config.node_master_key.as_ref())
+            .context("node_master_key is no header value")?;
         let thresholds = HealthThresholds {
             failures_to_fail: config.health.unhealthy_threshold as u32,
             successes_to_recover: config.health.recovery_threshold as u32,
@@ -55,8 +57,7 @@ impl App {
             write_timeout: config.scatter.node_timeout * WRITE_TIMEOUT_FACTOR,
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
-        let scatter =
-            Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
+        let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
         Ok(Self { config, cluster, scatter, store, tasks, metrics, index_changes: tokio::sync::Mutex::new(()) })
     }
 

@@ -29,7 +29,8 @@ pub struct Metrics {
 impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let histogram = |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let histogram =
+            |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let metrics = Self {
             requests: IntCounterVec::new(
                 Opts::new("miroir_requests_total", "Requests by method, route and status"),
@@ -58,7 +59,10 @@ impl Metrics {
                 "miroir_scatter_partial_responses_total",
                 "Reads that were answered without some shards",
             )?,
-            scatter_retries: IntCounter::new("miroir_scatter_retries_total", "Legs that were tried on another replica")?,
+            scatter_retries: IntCounter::new(
+                "miroir_scatter_retries_total",
+                "Legs that were tried on another replica",
+            )?,
             degraded_shards: IntCounter::new("miroir_degraded_shards_total", "Shards missing from answers")?,
             tasks: IntCounterVec::new(Opts::new("miroir_tasks_total", "Tasks taken, by type"), &["type"])?,
             task_registry_unfinished: IntGauge::new("miroir_task_registry_unfinished", "Tasks that have not ended")?,

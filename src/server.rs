@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use pingora::proxy::http_proxy_service_with_name;
 use pingora::server::configuration::{Opt, ServerConf};
@@ -17,6 +18,8 @@ use crate::proxy::Proxy;
 const GRACE_PERIOD_S: u64 = 1;
 /// How long runtimes get to end after that.
 const RUNTIME_SHUTDOWN_TIMEOUT_S: u64 = 5;
+/// How long the process that is being replaced may take to leave.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle connections to nodes that are kept, over all nodes.
 const IDLE_CONNECTIONS_MAX: usize = 1_024;
 
@@ -39,6 +42,7 @@ pub fn run(config: Config, options: RunOptions) -> ! {
         upstream_keepalive_pool_size: IDLE_CONNECTIONS_MAX,
         ..ServerConf::default()
     };
+    let lock_wait = if options.upgrade { HANDOVER_TIMEOUT } else { Duration::ZERO };
     let mut server = Server::new_with_opt_and_conf(opt, conf);
     server.bootstrap();
 
@@ -53,7 +57,7 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     metrics.add_tcp(&metrics_address);
     metrics.threads = Some(1);
 
-    let startup = server.add_service(background_service("startup", Startup::new(config, Arc::clone(&app))));
+    let startup = server.add_service(background_service("startup", Startup::new(config, Arc::clone(&app), lock_wait)));
     let health = server.add_service(background_service("health", HealthChecks::new(Arc::clone(&app))));
     let tasks = server.add_service(background_service("tasks", TaskReconciliation::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
@@ -64,4 +68,3 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));
     server.run_forever()
 }
-

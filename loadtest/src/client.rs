@@ -17,7 +17,7 @@ pub type Object = Map<String, Value>;
 /// Why a server could not be asked, as opposed to an answer with an error in it (see [`Answer`]).
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("could not ask {url}: {source}")]
+    #[error("could not ask {url}")]
     Transport { url: String, source: reqwest::Error },
     #[error("{url} answered {status} with a body that is not a JSON object: {body}")]
     NotJson { url: String, status: u16, body: String },

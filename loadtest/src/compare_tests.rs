@@ -114,7 +114,7 @@ fn totals_must_be_equal_and_present_on_both_sides() {
     let single = object(json!({ "estimatedTotalHits": 12, "limit": 20, "offset": 0 }));
     assert_eq!(compare_totals(&single, &single, false), Ok(()));
     let other = object(json!({ "estimatedTotalHits": 11, "limit": 20, "offset": 0 }));
-    assert_eq!(compare_totals(&single, &other, false), Err(("estimatedTotalHits".into(), json!(12), json!(11))));
+    assert_eq!(compare_totals(&single, &other, false), Err("estimatedTotalHits: expected 12, got 11".to_owned()));
     assert_eq!(compare_totals(&single, &other, true), Ok(()), "under distinct it is an accident of the order");
     let paged = object(json!({ "totalHits": 12, "limit": 20, "offset": 0 }));
     assert!(compare_totals(&single, &paged, false).is_err());

@@ -98,7 +98,7 @@ impl Both {
             match self.cluster.search(&self.index, body).await {
                 Ok(answer) => got.push(answer),
                 Err(error) => {
-                    outcome.differ_wholly(Difference::new(&case, format!("the cluster did not answer: {error}")));
+                    outcome.differ_wholly(Difference::new(&case, with_causes(&error)));
                     return Ok(outcome);
                 }
             }
@@ -153,9 +153,9 @@ impl Both {
 
     fn compare_rest(&self, case: &Case, expected: &Answer, got: &Answer, outcome: &mut Outcome) {
         let is_distinct = case.body.contains_key("distinct");
-        if let Err((field, expected, got)) = compare_totals(&expected.body, &got.body, is_distinct) {
+        if let Err(what) = compare_totals(&expected.body, &got.body, is_distinct) {
             outcome.totals_equal = false;
-            outcome.differences.push(Difference::new(case, format!("{field}: expected {expected}, got {got}")));
+            outcome.differences.push(Difference::new(case, what));
         }
         let order_of = |facet: &str| self.corpus.facet_order(facet);
         if let Err(what) = compare_facets(&expected.body, &got.body, self.corpus.values_per_facet, order_of) {
@@ -163,9 +163,9 @@ impl Both {
             outcome.differences.push(Difference::new(case, what));
         }
         let id_of = |hit: &Value| self.corpus.id_of(hit);
-        if let Err((id, expected, got)) = compare_contents(expected.hits(), got.hits(), id_of) {
+        if let Err(what) = compare_contents(expected.hits(), got.hits(), id_of) {
             outcome.contents_equal = false;
-            outcome.differences.push(Difference::new(case, format!("document {id}: expected {expected}, got {got}")));
+            outcome.differences.push(Difference::new(case, what));
         }
     }
 
@@ -324,6 +324,12 @@ fn refusal_difference(expected: &Answer, got: &Answer) -> Option<String> {
         format!("{} {code}: {message}", answer.status)
     };
     (told(expected) != told(got)).then(|| format!("expected {}, got {}", told(expected), told(got)))
+}
+
+/// An error's message and those of its causes, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |message, cause| format!("{message}: {cause}"))
 }
 
 fn explain(difference: &PageDifference) -> String {

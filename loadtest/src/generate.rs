@@ -351,7 +351,7 @@ fn facets(corpus: &Corpus, rng: &mut Rng) -> Option<Value> {
         return Some(json!(["*"]));
     }
     let count = rng.usize(1..4);
-    let some = rng.choose_multiple(fields.into_iter(), count);
+    let some = rng.choose_multiple(fields, count);
     (!some.is_empty()).then(|| json!(some))
 }
 

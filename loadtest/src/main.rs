@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use loadtest::client::Server;
 use loadtest::{fidelity, latency};
 
+/// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
+const UNMEASURED: u8 = 3;
+
 /// Measures a Miroir cluster from the outside.
 #[derive(Parser)]
 #[command(version, about)]
@@ -85,11 +88,15 @@ struct Latency {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    match Arguments::parse().command {
+async fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
         Command::Fidelity(arguments) => run_fidelity(arguments).await,
         Command::Latency(arguments) => run_latency(arguments).await,
-    }
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::from(UNMEASURED)
+    })
 }
 
 async fn run_fidelity(arguments: Fidelity) -> Result<ExitCode> {

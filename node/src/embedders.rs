@@ -8,13 +8,11 @@ use milli_core::prompt::Prompt;
 use milli_core::vector::{Embedder, EmbeddingConfigs};
 use milli_core::Index;
 
-use crate::error::ResponseError;
-
 /// Embeddings of recent queries that each embedder remembers. None: an embedder lives as long as one task or search.
 const CACHED_EMBEDDINGS: usize = 0;
 
 /// Builds the index's embedders. Those that compute nothing themselves (`userProvided`) cost nothing to build.
-pub fn embedders(index: &Index, txn: &RoTxn<'_>) -> Result<EmbeddingConfigs, ResponseError> {
+pub fn embedders(index: &Index, txn: &RoTxn<'_>) -> milli_core::Result<EmbeddingConfigs> {
     let mut embedders = std::collections::HashMap::new();
     for IndexEmbeddingConfig { name, config, .. } in index.embedding_configs(txn)? {
         let prompt: Prompt = config.prompt.try_into().map_err(milli_core::Error::from)?;

@@ -72,6 +72,8 @@ codes! {
     IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", InvalidRequest, 400;
     IndexPrimaryKeyMultipleCandidatesFound = "index_primary_key_multiple_candidates_found", InvalidRequest, 400;
     IndexPrimaryKeyNoCandidateFound = "index_primary_key_no_candidate_found", InvalidRequest, 400;
+    ImmutableIndexCreatedAt = "immutable_index_created_at", InvalidRequest, 400;
+    ImmutableIndexUpdatedAt = "immutable_index_updated_at", InvalidRequest, 400;
     Internal = "internal", Internal, 500;
     InvalidApiKey = "invalid_api_key", Auth, 403;
     InvalidBatchUids = "invalid_batch_uids", InvalidRequest, 400;

@@ -1,17 +1,22 @@
 //! `/indexes`, `/indexes/{uid}` and `/swap-indexes`.
 
+use std::convert::Infallible;
+
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use deserr::Deserr;
+use deserr::{take_cf_content, DeserializeError, Deserr, ErrorKind, ValuePointerRef};
 use serde_json::{json, Value};
 
 use crate::error::{field_codes, Code, ResponseError};
 use crate::indexes::{check_uid, uid_refusal};
 use crate::queue::{rfc_3339, NewTask, Operation, Swap};
-use crate::search::parse::{read_body, read_query, BodyError, NotAllowed, Param, QueryError};
+use crate::search::parse::codes::BadRequest;
+use crate::search::parse::{
+    missing_field, read_body, read_query, BodyError, FieldCode, NotAllowed, Param, QueryError,
+};
 use crate::state::AppState;
 use crate::tasks::{accept, Accepted};
 
@@ -25,12 +30,16 @@ pub fn routes() -> Router<AppState> {
 }
 
 field_codes! {
+    ImmutableIndexCreatedAt
+    ImmutableIndexUpdatedAt
     InvalidIndexLimit
     InvalidIndexOffset
     InvalidIndexPrimaryKey
     InvalidIndexUid
     InvalidSwapIndexes
     InvalidSwapRename
+    MissingIndexUid
+    MissingSwapIndexes
 }
 
 use self::codes::*;
@@ -59,14 +68,14 @@ fn checked_uid(uid: String) -> Result<IndexUid, NotAllowed> {
 #[derive(Debug, Deserr)]
 #[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields)]
 struct Creation {
-    #[deserr(default, error = BodyError<InvalidIndexUid>)]
-    uid: Option<IndexUid>,
+    #[deserr(error = BodyError<InvalidIndexUid>, missing_field_error = missing_field::<InvalidIndexUid, MissingIndexUid>)]
+    uid: IndexUid,
     #[deserr(default, error = BodyError<InvalidIndexPrimaryKey>)]
     primary_key: Option<String>,
 }
 
 #[derive(Debug, Deserr)]
-#[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields)]
+#[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields = unknown_or_immutable)]
 struct Update {
     #[deserr(default, error = BodyError<InvalidIndexPrimaryKey>)]
     primary_key: Option<String>,
@@ -77,10 +86,31 @@ struct Update {
 #[derive(Debug, Deserr)]
 #[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields)]
 struct SwapOf {
-    #[deserr(default, error = BodyError<InvalidSwapIndexes>)]
-    indexes: Option<Vec<IndexUid>>,
+    #[deserr(error = BodyError<InvalidSwapIndexes>, missing_field_error = missing_field::<InvalidSwapIndexes, MissingSwapIndexes>)]
+    indexes: Vec<IndexUid>,
     #[deserr(default, error = BodyError<InvalidSwapRename>)]
     rename: bool,
+}
+
+/// Fields of an index that nobody can change are refused in words of their own.
+fn unknown_or_immutable(field: &str, accepted: &[&str], location: ValuePointerRef) -> BodyError {
+    match field {
+        "createdAt" => immutable::<ImmutableIndexCreatedAt>(field, accepted),
+        "updatedAt" => immutable::<ImmutableIndexUpdatedAt>(field, accepted),
+        key => take_cf_content(BodyError::<BadRequest>::error::<Infallible>(
+            None,
+            ErrorKind::UnknownKey { key, accepted },
+            location,
+        )),
+    }
+}
+
+fn immutable<C: FieldCode>(field: &str, accepted: &[&str]) -> BodyError {
+    let accepted: Vec<_> = accepted.iter().map(|name| format!("`{name}`")).collect();
+    BodyError::new(
+        C::CODE,
+        format!("Immutable field `{field}`: expected one of {}", accepted.join(", ")),
+    )
 }
 
 async fn list(
@@ -118,8 +148,7 @@ fn view(state: &AppState, uid: &str) -> Result<Value, ResponseError> {
 }
 
 async fn create(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Result<Accepted, ResponseError> {
-    let Creation { uid, primary_key } = read_body(&headers, &body)?;
-    let IndexUid(uid) = uid.ok_or_else(|| ResponseError::new(Code::MissingIndexUid, "Missing field `uid`"))?;
+    let Creation { uid: IndexUid(uid), primary_key } = read_body(&headers, &body)?;
     accept(state, NewTask::new(Some(uid), Operation::IndexCreation { primary_key })).await
 }
 
@@ -145,7 +174,6 @@ async fn delete(State(state): State<AppState>, Path(uid): Path<String>) -> Resul
 async fn swap(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Result<Accepted, ResponseError> {
     let mut swaps = Vec::new();
     for SwapOf { indexes, rename } in read_body::<Vec<SwapOf>>(&headers, &body)? {
-        let indexes = indexes.ok_or_else(|| ResponseError::new(Code::MissingSwapIndexes, "Missing field `indexes`"))?;
         let indexes: Vec<String> = indexes.into_iter().map(|uid| uid.0).collect();
         let indexes: [String; 2] = indexes.try_into().map_err(|indexes: Vec<String>| {
             ResponseError::new(

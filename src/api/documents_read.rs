@@ -29,7 +29,9 @@ pub async fn list(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<An
         let parsed = match name.as_ref() {
             "offset" => query_string::number("offset", &value, Code::InvalidDocumentOffset)?.into(),
             "limit" => query_string::number("limit", &value, Code::InvalidDocumentLimit)?.into(),
-            "fields" | "ids" | "sort" if value != "*" => value.split(',').map(|part| Value::from(part.trim())).collect(),
+            "fields" | "ids" | "sort" if value != "*" => {
+                value.split(',').map(|part| Value::from(part.trim())).collect()
+            }
             "fields" | "ids" | "sort" => continue,
             "retrieveVectors" => (value == "true").into(),
             "filter" => value.into_owned().into(),
@@ -85,7 +87,8 @@ async fn page(
     let (counted, missing) = read_all_shards(app, snapshot, index, seed, |leg| request(leg, 0, 0)).await?;
     let parts = contributions(&counted, offset, limit)?;
     let mut legs = counted;
-    let asked = legs.iter().zip(&parts).filter(|(_, part)| part.count > 0).map(|(leg, part)| (leg.shards.clone(), *part));
+    let asked =
+        legs.iter().zip(&parts).filter(|(_, part)| part.count > 0).map(|(leg, part)| (leg.shards.clone(), *part));
     let asked: Vec<(Vec<Shard>, Part)> = asked.collect();
     if !asked.is_empty() {
         let part_of = |shards: &[Shard]| asked.iter().find(|(of, _)| of == shards).map(|(_, part)| *part);
@@ -98,7 +101,12 @@ async fn page(
             match legs.iter_mut().find(|leg| leg.shards == answered.shards) {
                 Some(leg) => leg.body = answered.answer.body,
                 // A node went away between the two readings: its shards came from elsewhere, in another order.
-                None => return Err(ApiError::new(Code::MiroirShardUnavailable, "A node went away; ask for the page again.")),
+                None => {
+                    return Err(ApiError::new(
+                        Code::MiroirShardUnavailable,
+                        "A node went away; ask for the page again.",
+                    ))
+                }
             }
         }
     }
@@ -150,7 +158,10 @@ mod tests {
     use super::*;
 
     fn leg(total: usize) -> Leg {
-        Leg { shards: Vec::new(), body: Bytes::from(format!(r#"{{"results":[],"offset":0,"limit":0,"total":{total}}}"#)) }
+        Leg {
+            shards: Vec::new(),
+            body: Bytes::from(format!(r#"{{"results":[],"offset":0,"limit":0,"total":{total}}}"#)),
+        }
     }
 
     #[test]

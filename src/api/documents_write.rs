@@ -144,7 +144,10 @@ async fn send_batch(
     // The snapshot of this moment: the index may have got its primary key while the payload came in.
     let (snapshot, current) = app.index(&index.uid)?;
     if current.shard_count != index.shard_count {
-        return Err(ApiError::new(Code::MiroirTooBusy, "The index was created again meanwhile; send the documents again."));
+        return Err(ApiError::new(
+            Code::MiroirTooBusy,
+            "The index was created again meanwhile; send the documents again.",
+        ));
     }
     if let Some(key) = batch.primary_key() {
         match current.primary_key.as_deref() {
@@ -181,7 +184,11 @@ async fn send_batch(
     };
     task.custom_metadata = parameters.custom_metadata.clone();
     let indexed = if shards.is_empty() { json!(0) } else { json!(null) };
-    accepted(app, task.with_details(json!({ "receivedDocuments": batch.document_count(), "indexedDocuments": indexed }))).await
+    accepted(
+        app,
+        task.with_details(json!({ "receivedDocuments": batch.document_count(), "indexedDocuments": indexed })),
+    )
+    .await
 }
 
 /// Sends each owner of some of `shards` the request for those it owns: every replica in every group.
@@ -220,7 +227,8 @@ pub async fn delete_batch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Res
     let ids = ids_from_delete_batch(&whole_body(body).await?)?;
     let (snapshot, index) = app.index(uid)?;
     let _order = index.write_order.lock().await;
-    let placed: Vec<(Shard, &String)> = ids.iter().map(|id| (shard_of_document_id(id, index.shard_count), id)).collect();
+    let placed: Vec<(Shard, &String)> =
+        ids.iter().map(|id| (shard_of_document_id(id, index.shard_count), id)).collect();
     let mut shards: Vec<Shard> = placed.iter().map(|(shard, _)| *shard).collect();
     shards.sort_unstable();
     shards.dedup();
@@ -230,7 +238,8 @@ pub async fn delete_batch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Res
     }
     let path = index_path(uid, "/documents/delete-batch");
     let request = |shards: &[Shard]| {
-        let of_node: Vec<&String> = placed.iter().filter(|(shard, _)| shards.contains(shard)).map(|(_, id)| *id).collect();
+        let of_node: Vec<&String> =
+            placed.iter().filter(|(shard, _)| shards.contains(shard)).map(|(_, id)| *id).collect();
         let body = serde_json::to_vec(&of_node).expect("a list of strings always serializes");
         NodeRequest::json(Method::POST, path.clone(), Bytes::from(body))
     };

@@ -26,7 +26,8 @@ fn facet_orders(settings: &Value) -> FacetOrders {
     let order = |value: &Value| if value == "count" { FacetOrder::Count } else { FacetOrder::Alpha };
     let mut orders = FacetOrders::default();
     if let Some(Value::Object(entries)) = settings.pointer("/faceting/sortFacetValuesBy") {
-        let by_facet: HashMap<String, FacetOrder> = entries.iter().map(|(name, value)| (name.clone(), order(value))).collect();
+        let by_facet: HashMap<String, FacetOrder> =
+            entries.iter().map(|(name, value)| (name.clone(), order(value))).collect();
         orders.default = by_facet.get("*").copied().unwrap_or_default();
         orders.by_facet = by_facet;
     }
@@ -41,8 +42,13 @@ const LISTED_VALUES_MAX: u64 = 100_000;
 /// is among the first N of every node that has it, so the client's own number is exact; by count it is not.
 pub fn node_max_values_per_facet(settings: &Value) -> u64 {
     let orders = facet_orders(settings);
-    let by_count = orders.default == FacetOrder::Count || orders.by_facet.values().any(|order| *order == FacetOrder::Count);
+    let by_count =
+        orders.default == FacetOrder::Count || orders.by_facet.values().any(|order| *order == FacetOrder::Count);
     let asked = settings.pointer("/faceting/maxValuesPerFacet").and_then(Value::as_u64);
     let asked = asked.unwrap_or(IndexFacts::default().max_values_per_facet as u64);
-    if by_count { asked.max(LISTED_VALUES_MAX) } else { asked }
+    if by_count {
+        asked.max(LISTED_VALUES_MAX)
+    } else {
+        asked
+    }
 }

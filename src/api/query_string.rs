@@ -25,7 +25,10 @@ pub fn parameters(query: Option<&str>) -> Vec<(Cow<'_, str>, Cow<'_, str>)> {
 /// A parameter that is a whole number; `code` is Meilisearch's for a bad value.
 pub fn number(name: &str, text: &str, code: Code) -> Result<usize, ApiError> {
     text.parse().map_err(|_| {
-        ApiError::new(code, format!("Invalid value in parameter `{name}`: could not parse `{text}` as a positive integer"))
+        ApiError::new(
+            code,
+            format!("Invalid value in parameter `{name}`: could not parse `{text}` as a positive integer"),
+        )
     })
 }
 

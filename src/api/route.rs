@@ -141,8 +141,18 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
 
 /// Meilisearch's route families that Miroir does not serve: clients learn that it is Miroir who lacks them.
 const UNSERVED: [&str; 12] = [
-    "keys", "multi-search", "swap-indexes", "dumps", "snapshots", "batches", "experimental-features", "network", "webhooks",
-    "chats", "logs", "export",
+    "keys",
+    "multi-search",
+    "swap-indexes",
+    "dumps",
+    "snapshots",
+    "batches",
+    "experimental-features",
+    "network",
+    "webhooks",
+    "chats",
+    "logs",
+    "export",
 ];
 
 fn unserved(segments: &[&str], method: &Method, path: &str) -> ApiError {

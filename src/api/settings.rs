@@ -59,7 +59,8 @@ pub async fn handle(
         None => None,
         Some(name) => {
             let known = SUB_ROUTES.iter().find(|(known, _)| *known == name);
-            let (_, changes) = known.ok_or_else(|| ApiError::new(Code::NotFound, format!("There is no setting `{name}`.")))?;
+            let (_, changes) =
+                known.ok_or_else(|| ApiError::new(Code::NotFound, format!("There is no setting `{name}`.")))?;
             if !matches!(verb, Verb::Get | Verb::Delete) && verb != *changes {
                 return Err(ApiError::new(Code::MethodNotAllowed, format!("The setting `{name}` has no such method.")));
             }
@@ -110,8 +111,10 @@ async fn read(app: &App, uid: &IndexUid, member: Option<&str>) -> Result<Answer,
             Some(value) => Ok(Answer::json(200, value)),
             // The nodes' version lacks it, or names the sub-route otherwise: their answer is the right one.
             None => {
-                let sub_route = SUB_ROUTES.iter().find(|(name, _)| camel_case(name) == member).map_or("", |(name, _)| *name);
-                worded_by_a_node(app, &snapshot, &NodeRequest::get(index_path(uid, &format!("/settings/{sub_route}")))).await
+                let sub_route =
+                    SUB_ROUTES.iter().find(|(name, _)| camel_case(name) == member).map_or("", |(name, _)| *name);
+                worded_by_a_node(app, &snapshot, &NodeRequest::get(index_path(uid, &format!("/settings/{sub_route}"))))
+                    .await
             }
         },
     }
@@ -244,7 +247,8 @@ mod tests {
     #[test]
     fn a_null_restores_the_default_in_the_record() {
         let recorded = json!({ "distinctAttribute": "sku", "pagination": { "maxTotalHits": 10 } });
-        let patch = object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "stopWords": ["a"] }));
+        let patch =
+            object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "stopWords": ["a"] }));
         assert_eq!(record_patch(&recorded, &patch), json!({ "pagination": { "maxTotalHits": 20 } }));
     }
 

@@ -44,7 +44,8 @@ pub async fn all(app: &App) -> Result<Answer, ApiError> {
     let by_uid: Map<String, Value> =
         indexes.iter().zip(of_all).map(|(index, (stats, _))| (index.uid.as_str().to_owned(), stats)).collect();
     let last_update = indexes.iter().map(|index| index.updated_at).max();
-    let last_update = last_update.map(|time: OffsetDateTime| time.format(&time::format_description::well_known::Rfc3339));
+    let last_update =
+        last_update.map(|time: OffsetDateTime| time.format(&time::format_description::well_known::Rfc3339));
     let (database_size, used_database_size) = database_sizes(app, &snapshot).await;
     let stats = json!({
         "databaseSize": database_size,
@@ -58,7 +59,8 @@ pub async fn all(app: &App) -> Result<Answer, ApiError> {
 /// Sizes on all nodes that answer: what the cluster takes on disk, every copy counted.
 async fn database_sizes(app: &App, snapshot: &Snapshot) -> (u64, u64) {
     let request = NodeRequest::get("/stats");
-    let nodes: Vec<NodeIndex> = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
+    let nodes: Vec<NodeIndex> =
+        snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
     let answers = join_all(nodes.iter().map(|&node| app.scatter.ask(node, &request))).await;
     let stats = answers.into_iter().flatten().filter_map(|answer| serde_json::from_slice::<Value>(&answer.body).ok());
     stats.fold((0, 0), |(size, used), stats| {

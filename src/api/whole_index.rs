@@ -122,7 +122,10 @@ async fn create_or_undo(
         Err(refusal) => {
             let undo = |leg: &WriteLeg| (leg.node, NodeRequest::delete(index_path(uid, "")));
             if let Err(failed) = app.scatter.write(snapshot, refusal.taken.iter().map(undo).collect()).await {
-                log::error!("index {uid} was refused by some nodes and could not be taken back from the others: {}", failed.error);
+                log::error!(
+                    "index {uid} was refused by some nodes and could not be taken back from the others: {}",
+                    failed.error
+                );
             }
             Err(refusal.error)
         }
@@ -152,8 +155,9 @@ pub async fn delete_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
 pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
     let body = whole_body(body).await?;
     let (snapshot, index) = app.index(uid)?;
-    let parsed: Value = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`.")))?;
+    let parsed: Value = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
+    })?;
     let filter = match parsed.get("filter") {
         Some(filter) if !filter.is_null() => filter,
         _ => return Err(ApiError::new(Code::MissingDocumentFilter, "Missing field `filter`")),

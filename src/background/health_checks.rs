@@ -57,7 +57,11 @@ async fn watch(app: Arc<App>, node: NodeIndex) {
 }
 
 fn pace(interval: Duration, serves: bool) -> Duration {
-    if serves { interval } else { interval / FAILED_NODE_PACE }
+    if serves {
+        interval
+    } else {
+        interval / FAILED_NODE_PACE
+    }
 }
 
 fn check_for(app: &App, node: NodeIndex) -> HttpHealthCheck {

@@ -42,7 +42,8 @@ impl NodeTasks for TaskLists {
     async fn tasks(&self, node: &NodeId, uids: &[u32]) -> Result<Vec<NodeTaskReport>, ApiError> {
         let away = |why: String| ApiError::new(Code::MiroirShardUnavailable, why);
         let snapshot = self.app.cluster.snapshot();
-        let index = snapshot.topology.find(node).ok_or_else(|| away(format!("Node {node} is not part of the cluster.")))?;
+        let index =
+            snapshot.topology.find(node).ok_or_else(|| away(format!("Node {node} is not part of the cluster.")))?;
         if !snapshot.state(index).serves_reads() {
             return Err(away(format!("Node {node} is {}.", snapshot.state(index).name())));
         }

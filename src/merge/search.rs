@@ -148,11 +148,7 @@ struct Chosen {
 }
 
 /// The hits of the page, in order: a k-way merge of the legs' lists that stops at the page's end.
-fn choose_page(
-    answers: &[LegAnswer],
-    request: &SearchMerge,
-    facts: &IndexFacts,
-) -> Result<Vec<Chosen>, MergeError> {
+fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts) -> Result<Vec<Chosen>, MergeError> {
     let positions = request.paging.positions(facts.max_total_hits);
     let mut lists = RankedLists::open(answers, request)?;
     let mut seen = SeenValues::default();
@@ -270,11 +266,8 @@ fn write_answer(
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
     let mut facets = read_facets(answers)?;
 
-    let hits_bytes: usize = page
-        .iter()
-        .map(|chosen| &answers[chosen.leg].hits[chosen.hit])
-        .map(|hit| hit.end - hit.start)
-        .sum();
+    let hits_bytes: usize =
+        page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
     let mut out = Vec::with_capacity(hits_bytes + ENVELOPE_BYTES);
     let first = &answers[0];
     for (n, member) in first.envelope.iter().enumerate() {

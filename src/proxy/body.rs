@@ -25,8 +25,10 @@ impl<'s> ClientBody<'s> {
     }
 
     fn too_large(&self) -> ApiError {
-        let message =
-            format!("The provided payload reached the size limit. The maximum accepted payload size is {}.", size(self.size_max));
+        let message = format!(
+            "The provided payload reached the size limit. The maximum accepted payload size is {}.",
+            size(self.size_max)
+        );
         ApiError::new(Code::PayloadTooLarge, message)
     }
 
@@ -38,7 +40,10 @@ impl<'s> ClientBody<'s> {
         if announced.is_some_and(|length| length > self.size_max) {
             return Err(self.too_large());
         }
-        let expects = self.session.get_header(http::header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let expects = self
+            .session
+            .get_header(http::header::EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         if expects {
             self.session.write_continue_response().await.map_err(broken)?;
         }
@@ -81,7 +86,11 @@ fn size(bytes: u64) -> String {
         value /= step;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.2} {}", units[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.2} {}", units[unit])
+    }
 }
 
 #[cfg(test)]

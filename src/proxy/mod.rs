@@ -82,7 +82,13 @@ impl ProxyHttp for Proxy {
         upstream_peer::address_request(self.app(), request, ctx)
     }
 
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Context, e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        e: Box<Error>,
+    ) -> Box<Error> {
         upstream_peer::next_after(self.app(), ctx, e)
     }
 

@@ -31,7 +31,8 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
     let method = header.method.clone();
     let path = header.uri.path().to_owned();
     let path_and_query = header.uri.path_and_query().map_or_else(|| path.clone(), |whole| whole.as_str().to_owned());
-    let text = |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let text =
+        |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::to_owned);
     let content_type = text(http::header::CONTENT_TYPE);
     let content_encoding = text(http::header::CONTENT_ENCODING);
     let recognised = Route::recognise(&method, &path);

@@ -40,12 +40,16 @@ pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) ->
 /// The last word on a request that Pingora could not carry out.
 pub async fn failure(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
     let shown = match (error.esource(), error.etype()) {
-        (ErrorSource::Upstream, _) => Some(ApiError::new(Code::MiroirShardUnavailable, "No replica of the document answers.")),
+        (ErrorSource::Upstream, _) => {
+            Some(ApiError::new(Code::MiroirShardUnavailable, "No replica of the document answers."))
+        }
         (_, ErrorType::HTTPStatus(status)) if *status < 500 => {
             Some(ApiError::new(Code::BadRequest, format!("The request cannot be read ({status}).")))
         }
         (ErrorSource::Downstream, ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed) => None,
-        (ErrorSource::Downstream, _) => Some(ApiError::new(Code::BadRequest, format!("The request cannot be read: {error}."))),
+        (ErrorSource::Downstream, _) => {
+            Some(ApiError::new(Code::BadRequest, format!("The request cannot be read: {error}.")))
+        }
         _ => Some(ApiError::new(Code::Internal, "The request could not be carried out.")),
     };
     let mut status = 0;

@@ -16,7 +16,8 @@ fn candidate(ctx: &Context) -> Option<NodeIndex> {
 pub async fn choose(app: &App, ctx: &Context) -> Result<Box<HttpPeer>> {
     let node = candidate(ctx).ok_or_else(|| Error::explain(ErrorType::ConnectError, "no replica is left").into_up())?;
     let peer = app.scatter.nodes.peer(node).await;
-    let mut peer = peer.or_err(ErrorType::ConnectError, "the node's name cannot be resolved").map_err(|e| e.into_up())?;
+    let mut peer =
+        peer.or_err(ErrorType::ConnectError, "the node's name cannot be resolved").map_err(|e| e.into_up())?;
     peer.options.read_timeout = Some(app.scatter.limits.read_timeout);
     peer.options.write_timeout = Some(app.scatter.limits.read_timeout);
     Ok(Box::new(peer))
@@ -48,15 +49,4 @@ pub fn next_after(app: &App, ctx: &mut Context, mut error: Box<Error>) -> Box<Er
     error.set_retry(candidate(ctx).is_some());
     error.as_up();
     error
-}
-
-trait IntoUpstream {
-    fn into_up(self) -> Self;
-}
-
-impl IntoUpstream for Box<Error> {
-    fn into_up(mut self) -> Self {
-        self.as_up();
-        self
-    }
 }

@@ -56,7 +56,12 @@ impl Scatter {
             // Any answer shows a living node; a refusal because of load is load, not death.
             Ok(answer) if answer.status < 500 || answer.status == 503 => self.health.succeeded(node),
             Ok(answer) => {
-                log::warn!("node {id} answered {} {} with status {}", request.method, request.path_and_query, answer.status);
+                log::warn!(
+                    "node {id} answered {} {} with status {}",
+                    request.method,
+                    request.path_and_query,
+                    answer.status
+                );
                 self.metrics.node_errors.with_label_values(&[id]).inc();
             }
             Err(error) => {

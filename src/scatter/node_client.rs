@@ -116,7 +116,11 @@ impl NodeClient {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        Ok(Self { connector: Connector::new(None), targets: topology.nodes.iter().map(target).collect(), authorization })
+        Ok(Self {
+            connector: Connector::new(None),
+            targets: topology.nodes.iter().map(target).collect(),
+            authorization,
+        })
     }
 
     /// Value of the `Authorization` header that nodes expect.
@@ -221,7 +225,11 @@ impl NodeClient {
     }
 }
 
-async fn exchange_on(session: &mut HttpSession, header: Box<RequestHeader>, body: &[Bytes]) -> Result<NodeAnswer, Stop> {
+async fn exchange_on(
+    session: &mut HttpSession,
+    header: Box<RequestHeader>,
+    body: &[Bytes],
+) -> Result<NodeAnswer, Stop> {
     session.write_request_header(header).await?;
     for piece in body.iter().filter(|piece| !piece.is_empty()) {
         session.write_request_body(piece.clone(), false).await?;
@@ -230,7 +238,8 @@ async fn exchange_on(session: &mut HttpSession, header: Box<RequestHeader>, body
     session.read_response_header().await?;
     let header = session.response_header().expect("the header was just read");
     let status = header.status.as_u16();
-    let announced = header.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        header.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > ANSWER_BYTES_MAX) {
         return Err(Stop::TooLarge);
     }

@@ -46,9 +46,10 @@ impl Scatter {
             self.metrics.scatter_fan_out_size.observe(set.legs.len() as f64);
             let requests: Vec<NodeRequest> = set.legs.iter().map(&request_for).collect();
             let answers = join_all(
-                set.legs.iter().zip(&requests).map(|(leg, request)| {
-                    self.leg(leg.node, request, self.limits.read_timeout, true)
-                }),
+                set.legs
+                    .iter()
+                    .zip(&requests)
+                    .map(|(leg, request)| self.leg(leg.node, request, self.limits.read_timeout, true)),
             )
             .await;
             wanted.clear();

@@ -91,6 +91,7 @@ fn copy_json(mut body: impl BufRead, to: &mut impl Write) -> Result<u64, FormatE
     match first {
         Some(b'{') => {
             let document = <Box<RawValue> as serde::Deserialize>::deserialize(&mut deserializer)?;
+            deserializer.end()?;
             copy_document(&document, to)?;
             Ok(1)
         }

@@ -18,7 +18,8 @@ use crate::error::{field_codes, Code, ResponseError};
 use crate::indexes::check_uid;
 use crate::queue::{Method, NewTask, Operation, Queue, Task};
 use crate::search::filter;
-use crate::search::parse::{read_body, read_query, QueryError};
+use crate::search::parse::codes::BadRequest;
+use crate::search::parse::{missing_field, read_body, read_query, BodyError, Param, QueryError};
 use crate::state::AppState;
 use crate::tasks::{accept, Accepted};
 
@@ -40,6 +41,8 @@ field_codes! {
     InvalidIndexPrimaryKey
     InvalidDocumentCsvDelimiter
     InvalidIndexCustomMetadata
+    InvalidSkipCreation
+    MissingDocumentFilter
 }
 
 use self::codes::*;
@@ -54,6 +57,8 @@ struct AdditionParameters {
     csv_delimiter: Option<char>,
     #[deserr(default, error = QueryError<InvalidIndexCustomMetadata>)]
     custom_metadata: Option<String>,
+    #[deserr(default, error = QueryError<InvalidSkipCreation>)]
+    skip_creation: Option<Param<bool>>,
 }
 
 /// The parameters of every other write.
@@ -95,7 +100,14 @@ async fn add(
     body: Body,
 ) -> Result<Accepted, ResponseError> {
     check_uid(&uid)?;
-    let AdditionParameters { primary_key, csv_delimiter, custom_metadata } = read_query(parameters)?;
+    let AdditionParameters { primary_key, csv_delimiter, custom_metadata, skip_creation } =
+        read_query(parameters)?;
+    if skip_creation.is_some_and(|skip| skip.0) {
+        return Err(ResponseError::new(
+            Code::InvalidSkipCreation,
+            "This node's engine cannot leave out the creation of documents. Use a Meilisearch server as the node for `skipCreation`.",
+        ));
+    }
     let format = format(&headers, csv_delimiter)?;
     let queue = state.queue().clone();
     let (pieces, waiting) = mpsc::channel(WAITING_PIECES_MAX);
@@ -296,7 +308,6 @@ async fn delete_by_filter(
 ) -> Result<Accepted, ResponseError> {
     check_uid(&uid)?;
     let ByFilter { filter: asked } = read_body(&headers, &body)?;
-    let asked = asked.ok_or_else(|| ResponseError::new(Code::MissingDocumentFilter, "Missing field `filter`"))?;
     if filter::parse(&asked, Code::InvalidDocumentFilter)?.is_none() {
         return Err(ResponseError::new(Code::InvalidDocumentFilter, "Sending an empty filter is forbidden."));
     }
@@ -305,10 +316,10 @@ async fn delete_by_filter(
 
 /// The body of a deletion by filter.
 #[derive(Debug, Deserr)]
-#[deserr(error = crate::search::parse::BodyError, deny_unknown_fields)]
+#[deserr(error = BodyError, deny_unknown_fields)]
 struct ByFilter {
-    #[deserr(default)]
-    filter: Option<Value>,
+    #[deserr(missing_field_error = missing_field::<BadRequest, MissingDocumentFilter>)]
+    filter: Value,
 }
 
 async fn write(

@@ -7,6 +7,7 @@ use milli_core::progress::Progress;
 use milli_core::update::new::indexer;
 use milli_core::update::{ClearDocuments, IndexerConfig, Settings};
 use milli_core::{Filter, Index, ThreadPoolNoAbort, ThreadPoolNoAbortBuilder};
+use roaring::RoaringBitmap;
 use serde_json::Value;
 
 use super::payloads::Payloads;
@@ -20,6 +21,9 @@ use crate::settings;
 /// Memory that the sorters of an indexing run may use before they spill to disk, in bytes. Several nodes share one
 /// machine in development, so a share of the whole memory would be too much.
 const SORTER_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// The longest id that a document can have, in bytes.
+const ID_BYTES_MAX: usize = 511;
 
 /// What indexing needs besides the index: its threads and limits, and where payloads are.
 pub struct Applier {
@@ -50,38 +54,40 @@ impl Applier {
         payloads: (&Store, &Payloads),
         must_stop: &(impl Fn() -> bool + Sync),
     ) -> Result<Vec<Outcome>, ResponseError> {
-        let [task] = batch else {
-            return self.change_documents(index, wtxn, batch, payloads, must_stop);
-        };
+        let Some(task) = batch.first() else { return Ok(Vec::new()) };
         let index_uid = task.index_uid.as_deref().unwrap_or_default();
+        let in_index = |error| ResponseError::in_index(index_uid, error);
         let done = |documents| {
-            vec![Outcome { uid: task.uid, details: task.operation.details(Some(index_uid), documents), error: None }]
+            vec![Outcome {
+                uid: task.uid,
+                details: task.operation.details(Some(index_uid), documents),
+                error: None,
+            }]
         };
         match &task.operation {
-            Operation::DocumentAddition { .. } | Operation::DocumentDeletion { .. } => {
-                self.change_documents(index, wtxn, batch, payloads, must_stop)
+            Operation::DocumentAddition { .. } => {
+                self.add_documents(index, wtxn, batch, payloads, must_stop)
             }
+            Operation::DocumentDeletion { .. } => self.delete_by_ids(index, wtxn, batch, must_stop),
             Operation::DocumentDeletionByFilter { filter } => {
                 let deleted = self.delete_by_filter(index, wtxn, index_uid, filter, must_stop)?;
                 Ok(done(Some(deleted)))
             }
             Operation::DocumentClear => {
-                let cleared = ClearDocuments::new(wtxn, index)
-                    .execute()
-                    .map_err(|error| ResponseError::in_index(index_uid, error))?;
+                let cleared = ClearDocuments::new(wtxn, index).execute().map_err(in_index)?;
                 Ok(done(Some(cleared)))
             }
             Operation::SettingsUpdate { settings, .. } => {
                 let mut update = Settings::new(wtxn, index, &self.config);
                 settings::apply(settings, &mut update)?;
-                update.execute(|_| (), must_stop).map_err(|error| ResponseError::in_index(index_uid, error))?;
+                update.execute(|_| (), must_stop).map_err(in_index)?;
                 Ok(done(None))
             }
             Operation::IndexCreation { primary_key } | Operation::IndexUpdate { primary_key, .. } => {
                 if let Some(primary_key) = primary_key {
                     let mut update = Settings::new(wtxn, index, &self.config);
                     update.set_primary_key(primary_key.clone());
-                    update.execute(|_| (), must_stop).map_err(|error| ResponseError::in_index(index_uid, error))?;
+                    update.execute(|_| (), must_stop).map_err(in_index)?;
                 }
                 Ok(done(None))
             }
@@ -91,8 +97,8 @@ impl Applier {
         }
     }
 
-    /// Additions and deletions by id, in their order, as one indexing run.
-    fn change_documents(
+    /// Additions, in their order, as one indexing run. One that is refused does not keep the others from being done.
+    fn add_documents(
         &self,
         index: &Index,
         wtxn: &mut RwTxn<'_>,
@@ -103,41 +109,49 @@ impl Applier {
         let index_uid = batch[0].index_uid.as_deref().unwrap_or_default();
         let in_index = |error| ResponseError::in_index(index_uid, error);
         // Everything that the engine borrows has to outlive its run.
-        let documents =
-            batch.iter().map(|task| payloads.load(store, task)).collect::<Result<Vec<_>, ResponseError>>()?;
-        let ids: Vec<Vec<&str>> = batch.iter().map(|task| ids_to_delete(&task.operation)).collect();
+        let documents = batch
+            .iter()
+            .map(|task| payloads.load(store, task))
+            .collect::<Result<Vec<_>, ResponseError>>()?;
         let allocator = Bump::new();
         let mut changes = indexer::DocumentOperation::new();
         let mut primary_key = None;
-        for ((task, documents), ids) in batch.iter().zip(&documents).zip(&ids) {
-            match &task.operation {
-                Operation::DocumentAddition { method, primary_key: of_task, .. } => {
-                    primary_key = primary_key.or(of_task.as_deref());
-                    match method {
-                        Method::Replace => changes.replace_documents(documents),
-                        Method::Update => changes.update_documents(documents),
-                    }
-                    .map_err(in_index)?;
-                }
-                _ => changes.delete_documents(ids),
+        for (task, documents) in batch.iter().zip(&documents) {
+            let Operation::DocumentAddition { method, primary_key: of_task, .. } = &task.operation
+            else {
+                return Err(ResponseError::internal("a batch of additions has another task in it"));
+            };
+            primary_key = primary_key.or(of_task.as_deref());
+            match method {
+                Method::Replace => changes.replace_documents(documents),
+                Method::Update => changes.update_documents(documents),
             }
+            .map_err(in_index)?;
         }
         let rtxn = index.read_txn()?;
         let fields = index.fields_ids_map(&rtxn)?;
         let mut new_fields = fields.clone();
         let progress = Progress::default();
         let (changes, stats, primary_key) = changes
-            .into_changes(&allocator, index, &rtxn, primary_key, &mut new_fields, must_stop, progress.clone())
+            .into_changes(
+                &allocator,
+                index,
+                &rtxn,
+                primary_key,
+                &mut new_fields,
+                must_stop,
+                progress.clone(),
+            )
             .map_err(in_index)?;
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for (task, stats) in batch.iter().zip(stats) {
-            let error = stats.error.map(|error| milli_core::Error::UserError(error).into());
-            outcomes.push(Outcome {
+        let outcomes: Vec<_> = batch
+            .iter()
+            .zip(stats)
+            .map(|(task, stats)| Outcome {
                 uid: task.uid,
                 details: task.operation.details(Some(index_uid), Some(stats.document_count)),
-                error: error.map(|error: ResponseError| error.to_json()),
-            });
-        }
+                error: stats.error.map(|error| ResponseError::from(milli_core::Error::from(error)).to_json()),
+            })
+            .collect();
         if outcomes.iter().any(|outcome| outcome.error.is_none()) {
             let embedders = embedders(index, wtxn)?;
             indexer::index(
@@ -158,6 +172,36 @@ impl Applier {
         Ok(outcomes)
     }
 
+    /// Deletions by id as one indexing run. A document that several tasks name counts for the first.
+    fn delete_by_ids(
+        &self,
+        index: &Index,
+        wtxn: &mut RwTxn<'_>,
+        batch: &[Task],
+        must_stop: &(impl Fn() -> bool + Sync),
+    ) -> Result<Vec<Outcome>, ResponseError> {
+        let index_uid = batch[0].index_uid.as_deref().unwrap_or_default();
+        let documents = index.external_documents_ids();
+        let mut to_delete = RoaringBitmap::new();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for task in batch {
+            let Operation::DocumentDeletion { ids } = &task.operation else {
+                return Err(ResponseError::internal("a batch of deletions has another task in it"));
+            };
+            let before = to_delete.len();
+            // The engine cannot even look for an id that is empty or longer than a key of its store.
+            for id in ids.iter().filter(|id| (1..=ID_BYTES_MAX).contains(&id.len())) {
+                to_delete.extend(documents.get(wtxn, id)?);
+            }
+            let deleted = to_delete.len() - before;
+            let details = task.operation.details(Some(index_uid), Some(deleted));
+            outcomes.push(Outcome { uid: task.uid, details, error: None });
+        }
+        self.delete(index, wtxn, to_delete, must_stop)
+            .map_err(|error| ResponseError::in_index(index_uid, error))?;
+        Ok(outcomes)
+    }
+
     /// Deletes what the filter matches and returns how many that were.
     fn delete_by_filter(
         &self,
@@ -170,28 +214,41 @@ impl Applier {
         let in_index = |error| {
             let error = ResponseError::in_index(index_uid, error);
             match error.code {
-                Code::InvalidSearchFilter => ResponseError::new(Code::InvalidDocumentFilter, error.message),
+                Code::InvalidSearchFilter => {
+                    ResponseError::new(Code::InvalidDocumentFilter, error.message)
+                }
                 _ => error,
             }
         };
-        let rtxn = index.read_txn()?;
         let Some(filter) = Filter::from_json(filter).map_err(in_index)? else { return Ok(0) };
-        let matching = filter.evaluate(&rtxn, index).map_err(in_index)?;
+        let matching = filter.evaluate(wtxn, index).map_err(in_index)?;
         let deleted = matching.len();
-        if deleted == 0 {
-            return Ok(0);
+        self.delete(index, wtxn, matching, must_stop).map_err(in_index)?;
+        Ok(deleted)
+    }
+
+    fn delete(
+        &self,
+        index: &Index,
+        wtxn: &mut RwTxn<'_>,
+        documents: RoaringBitmap,
+        must_stop: &(impl Fn() -> bool + Sync),
+    ) -> milli_core::Result<()> {
+        if documents.is_empty() {
+            return Ok(());
         }
-        let primary_key = index
-            .primary_key(&rtxn)?
-            .ok_or_else(|| ResponseError::internal("an index with documents has no primary key"))?;
+        let rtxn = index.read_txn()?;
+        // An index with documents has a primary key.
+        let Some(primary_key) = index.primary_key(&rtxn)? else { return Ok(()) };
         let fields = index.fields_ids_map(&rtxn)?;
         let mut new_fields = fields.clone();
-        let primary_key =
-            PrimaryKey::new_or_insert(primary_key, &mut new_fields).map_err(|error| in_index(error.into()))?;
+        let primary_key = PrimaryKey::new_or_insert(primary_key, &mut new_fields)?;
         let allocator = Bump::new();
         let mut deletion = indexer::DocumentDeletion::new();
-        deletion.delete_documents_by_docids(matching);
+        deletion.delete_documents_by_docids(documents);
         let changes = deletion.into_changes(&allocator, primary_key);
+        // Deleting embeds nothing, but the embeddings of what is deleted go, too.
+        let embedders = embedders(index, wtxn)?;
         indexer::index(
             wtxn,
             index,
@@ -201,19 +258,11 @@ impl Applier {
             new_fields,
             None,
             &changes,
-            embedders(index, wtxn)?,
+            embedders,
             must_stop,
             &Progress::default(),
-        )
-        .map_err(in_index)?;
-        Ok(deleted)
-    }
-}
-
-fn ids_to_delete(operation: &Operation) -> Vec<&str> {
-    match operation {
-        Operation::DocumentDeletion { ids } => ids.iter().map(String::as_str).collect(),
-        _ => Vec::new(),
+        )?;
+        Ok(())
     }
 }
 

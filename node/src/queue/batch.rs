@@ -22,7 +22,7 @@ pub fn next(
 ) -> rusqlite::Result<Vec<Task>> {
     let Some(first) = records::first_enqueued(connection)? else { return Ok(Vec::new()) };
     let Some(index_uid) = first.index_uid.clone() else { return Ok(vec![first]) };
-    if !is_document_change(&first.operation) {
+    if !can_be_shared(&first.operation) {
         return Ok(vec![first]);
     }
     // Without a primary key, each task may infer another one, and what the first infers binds those after it.
@@ -35,7 +35,7 @@ pub fn next(
     let mut batch = vec![first];
     for task in waiting {
         bytes += payload_bytes(&task.operation);
-        let joins = is_document_change(&task.operation)
+        let joins = is_same_change(&task.operation, &batch[0].operation)
             && keeps_primary_key(&task.operation, &primary_key)
             && bytes <= BATCH_BYTES_MAX;
         if !joins {
@@ -47,8 +47,21 @@ pub fn next(
 }
 
 /// What one indexing run can take several of.
-fn is_document_change(operation: &Operation) -> bool {
+fn can_be_shared(operation: &Operation) -> bool {
     matches!(operation, Operation::DocumentAddition { .. } | Operation::DocumentDeletion { .. })
+}
+
+/// Whether both are additions by the same method, or both deletions. Deletions do not join additions: how many
+/// documents each of them deleted could not be told any more.
+fn is_same_change(one: &Operation, other: &Operation) -> bool {
+    match (one, other) {
+        (
+            Operation::DocumentAddition { method: one, .. },
+            Operation::DocumentAddition { method: other, .. },
+        ) => one == other,
+        (Operation::DocumentDeletion { .. }, Operation::DocumentDeletion { .. }) => true,
+        _ => false,
+    }
 }
 
 fn keeps_primary_key(operation: &Operation, of_index: &str) -> bool {

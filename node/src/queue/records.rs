@@ -40,10 +40,12 @@ pub struct Outcome {
 /// What finishing a batch changes in the list of indexes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct NameChanges {
-    /// Names that go, with their directories' entries.
+    /// Names that go.
     pub removed: Vec<String>,
     /// Names that come or change what they stand for: (uid, directory).
     pub set: Vec<(String, String)>,
+    /// Pairs of names whose earlier tasks change hands: a task follows its index.
+    pub swapped: Vec<(String, String)>,
 }
 
 /// Written before an index is committed, so that a restart can tell whether the commit took place.
@@ -187,6 +189,14 @@ pub fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Result<()> 
             error,
             finish.finished_at_ns,
         ])?;
+    }
+    let first = finish.outcomes.iter().map(|outcome| outcome.uid).min();
+    for (left, right) in &finish.names.swapped {
+        connection.execute(
+            "UPDATE tasks SET index_uid = CASE index_uid WHEN ?1 THEN ?2 ELSE ?1 END \
+             WHERE index_uid IN (?1, ?2) AND uid < ?3",
+            params![left, right, first],
+        )?;
     }
     for uid in &finish.names.removed {
         connection.execute("DELETE FROM indexes WHERE uid = ?1", [uid])?;

@@ -148,7 +148,7 @@ impl Worker {
                         .map_err(milli_core::Error::from)
                         .and_then(|rtxn| index.number_of_documents(&rtxn));
                     let removed = vec![index_uid.to_owned()];
-                    let names = NameChanges { removed, set: Vec::new() };
+                    let names = NameChanges { removed, ..NameChanges::default() };
                     self.finish_names(task, documents.ok(), Ok(names))
                 }
                 Err(error) => self.finish_names(task, None, Err(error)),
@@ -177,7 +177,10 @@ impl Worker {
             }
         };
         let mut names = match is_new {
-            true => NameChanges { removed: Vec::new(), set: vec![(index_uid.to_owned(), opened.directory.clone())] },
+            true => NameChanges {
+                set: vec![(index_uid.to_owned(), opened.directory.clone())],
+                ..NameChanges::default()
+            },
             false => NameChanges::default(),
         };
         if let Operation::IndexUpdate { new_uid: Some(new_uid), .. } = &batch[0].operation {
@@ -283,11 +286,18 @@ impl Worker {
 
     /// The names after `from` has become `to`.
     fn renamed(&self, from: &str, to: &str) -> Result<NameChanges, ResponseError> {
+        if from == to {
+            return Ok(NameChanges::default());
+        }
         if self.indexes.contains(to) {
             return Err(ResponseError::new(Code::IndexAlreadyExists, format!("Index `{to}` already exists.")));
         }
         let directory = self.indexes.directory(from).ok_or_else(|| ResponseError::index_not_found(from))?;
-        Ok(NameChanges { removed: vec![from.to_owned()], set: vec![(to.to_owned(), directory)] })
+        Ok(NameChanges {
+            removed: vec![from.to_owned()],
+            set: vec![(to.to_owned(), directory)],
+            swapped: vec![(from.to_owned(), to.to_owned())],
+        })
     }
 
     /// The names after all swaps, which the request made sure to be of different indexes.
@@ -307,8 +317,10 @@ impl Worker {
                 let renamed = self.renamed(left, right)?;
                 names.removed.extend(renamed.removed);
                 names.set.extend(renamed.set);
+                names.swapped.extend(renamed.swapped);
                 continue;
             }
+            names.swapped.push((left.clone(), right.clone()));
             for (uid, other) in [(left, right), (right, left)] {
                 let directory = self.indexes.directory(other).ok_or_else(|| ResponseError::index_not_found(other))?;
                 names.set.push((uid.clone(), directory));

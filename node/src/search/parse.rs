@@ -102,7 +102,7 @@ pub type BodyError<C = codes::BadRequest> = Unreadable<InBody, C>;
 pub type QueryError<C = codes::BadRequest> = Unreadable<InQuery, C>;
 
 impl<Place, C> Unreadable<Place, C> {
-    fn new(code: Code, message: String) -> Self {
+    pub fn new(code: Code, message: String) -> Self {
         Self { code, message, marker: PhantomData }
     }
 }
@@ -156,6 +156,19 @@ where
     fn merge(so_far: Option<Self>, error: NotAllowed, location: ValuePointerRef) -> ControlFlow<Self, Self> {
         Self::error::<Infallible>(so_far, ErrorKind::Unexpected { msg: error.0 }, location)
     }
+}
+
+/// A field that is missing and has an error code of its own for that, `M`.
+pub fn missing_field<C: FieldCode, M: FieldCode>(
+    field: &str,
+    location: ValuePointerRef,
+) -> BodyError<C> {
+    let error = take_cf_content(BodyError::<C>::error::<Infallible>(
+        None,
+        ErrorKind::MissingField { field },
+        location,
+    ));
+    Unreadable::new(M::CODE, error.message)
 }
 
 /// A missing facet name has a code of its own, unlike other missing fields.
@@ -213,11 +226,14 @@ pub struct List<T>(pub Vec<T>);
 impl<T: FromParameter, E: DeserializeError> Deserr<E> for List<T> {
     fn deserialize_from_value<V: IntoValue>(value: deserr::Value<V>, location: ValuePointerRef) -> Result<Self, E> {
         let text = parameter_text(value, location)?;
-        let values = text.split(',').filter(|part| !part.is_empty()).map(T::from_parameter);
-        values
-            .collect::<Result<_, _>>()
-            .map(Self)
-            .map_err(|msg| take_cf_content(E::error::<Infallible>(None, ErrorKind::Unexpected { msg }, location)))
+        let parts = text.split(',').filter(|part| !part.is_empty()).enumerate();
+        let values = parts.map(|(position, part)| {
+            T::from_parameter(part).map_err(|msg| {
+                let location = location.push_index(position);
+                take_cf_content(E::error::<Infallible>(None, ErrorKind::Unexpected { msg }, location))
+            })
+        });
+        values.collect::<Result<_, _>>().map(Self)
     }
 }
 
