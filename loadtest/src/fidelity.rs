@@ -112,9 +112,7 @@ impl Both {
             return Ok(outcome);
         }
         self.compare_hits(&case, &expected, &got, &mut outcome).await?;
-        for (expected, got) in expected.iter().zip(&got) {
-            self.compare_rest(&case, expected, got, &mut outcome);
-        }
+        self.compare_rest(&case, &expected, &got, &mut outcome);
         Ok(outcome)
     }
 
@@ -151,22 +149,23 @@ impl Both {
         Ok(())
     }
 
-    fn compare_rest(&self, case: &Case, expected: &Answer, got: &Answer, outcome: &mut Outcome) {
+    /// Compares everything but the order of hits. Of a walk's pages, the first difference of each sort is told.
+    fn compare_rest(&self, case: &Case, expected: &[Answer], got: &[Answer], outcome: &mut Outcome) {
         let is_distinct = case.body.contains_key("distinct");
-        if let Err(what) = compare_totals(&expected.body, &got.body, is_distinct) {
-            outcome.totals_equal = false;
-            outcome.differences.push(Difference::new(case, what));
-        }
         let order_of = |facet: &str| self.corpus.facet_order(facet);
-        if let Err(what) = compare_facets(&expected.body, &got.body, self.corpus.values_per_facet, order_of) {
-            outcome.facets_equal = false;
-            outcome.differences.push(Difference::new(case, what));
-        }
         let id_of = |hit: &Value| self.corpus.id_of(hit);
-        if let Err(what) = compare_contents(expected.hits(), got.hits(), id_of) {
-            outcome.contents_equal = false;
-            outcome.differences.push(Difference::new(case, what));
-        }
+        let values_max = self.corpus.values_per_facet;
+        let first = |compare: &dyn Fn(&Answer, &Answer) -> Result<(), String>| {
+            expected.iter().zip(got).find_map(|(expected, got)| compare(expected, got).err())
+        };
+        let totals = first(&|expected, got| compare_totals(&expected.body, &got.body, is_distinct));
+        let facets = first(&|expected, got| compare_facets(&expected.body, &got.body, values_max, order_of));
+        let contents = first(&|expected, got| compare_contents(expected.hits(), got.hits(), id_of));
+        outcome.totals_equal = totals.is_none();
+        outcome.facets_equal = facets.is_none();
+        outcome.contents_equal = contents.is_none();
+        let told = [totals, facets, contents].into_iter().flatten();
+        outcome.differences.extend(told.map(|what| Difference::new(case, what)));
     }
 
     fn seen_hits(&self, answers: &[Answer], distinct: Option<&str>) -> Vec<SeenHit> {

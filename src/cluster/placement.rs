@@ -1,6 +1,6 @@
 //! Which nodes hold which shards: rendezvous hashing within each group, computed once into a table.
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{NodeId, NodeIndex, Shard, Topology};
 
@@ -59,12 +59,9 @@ impl Placement {
     }
 }
 
-/// Rendezvous score, `xxh3_64(shard as u32 little endian, node id)`; the highest own the shard.
+/// Rendezvous score, `xxh3_64("<shard>:<node id>")`; the highest own the shard.
 fn score(shard: Shard, node: &NodeId) -> u64 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&shard.0.to_le_bytes());
-    hasher.update(node.as_str().as_bytes());
-    hasher.digest()
+    xxh3_64(format!("{shard}:{node}").as_bytes())
 }
 
 #[cfg(test)]
