@@ -5,7 +5,7 @@
 //! header (0) and bytes from the start.
 
 use csv_core::{ReadRecordResult, Reader};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{ApiError, Code};
 
@@ -29,9 +29,10 @@ pub(super) struct CsvReader {
     text_len: usize,
     cell_ends: Vec<usize>,
     cell_count: usize,
+    /// In the order in which a document has them: by the first column of each name.
     columns: Option<Vec<Column>>,
-    /// Document that each record is filled into: its fields stand in the order of their first columns.
-    document: Map<String, Value>,
+    /// JSON of the record being read.
+    document: Vec<u8>,
     /// Where the record being read begins.
     start: Place,
     /// Payload bytes read so far.
@@ -47,7 +48,11 @@ struct Place {
 
 struct Column {
     field: String,
+    /// Place of its cell in a record.
+    at: usize,
     cells: CellType,
+    /// A later column of the same name takes this one's place in the document.
+    is_shadowed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -59,14 +64,14 @@ enum CellType {
 
 impl Column {
     /// `name:type`; anything else behind the last colon belongs to the name.
-    fn parse(header: &str) -> Self {
+    fn parse(at: usize, header: &str) -> Self {
         let (field, cells) = match header.rsplit_once(':') {
             Some((field, "string")) => (field, CellType::String),
             Some((field, "boolean")) => (field, CellType::Boolean),
             Some((field, "number")) => (field, CellType::Number),
             _ => (header, CellType::String),
         };
-        Self { field: field.to_owned(), cells }
+        Self { field: field.to_owned(), at, cells, is_shadowed: false }
     }
 }
 
@@ -80,7 +85,7 @@ impl CsvReader {
             cell_ends: vec![0; CELLS_START],
             cell_count: 0,
             columns: None,
-            document: Map::new(),
+            document: Vec::new(),
             start: Place { record: 0, line: 1, byte: 0 },
             bytes_read: 0,
         }
@@ -149,14 +154,9 @@ impl CsvReader {
             None => self.read_header()?,
             Some(columns) => {
                 self.check_width(columns.len())?;
-                self.fill_document()?;
-                let document = Value::Object(std::mem::take(&mut self.document));
-                let bytes = document.to_string().into_bytes();
-                if let Value::Object(document) = document {
-                    self.document = document;
-                }
-                match intake.examine(&bytes) {
-                    Ok(Some(shard)) => intake.store(shard, DocumentBytes::InChunk(&bytes)),
+                self.write_document()?;
+                match intake.examine(&self.document) {
+                    Ok(Some(shard)) => intake.store(shard, DocumentBytes::InChunk(&self.document)),
                     Ok(None) => {}
                     Err(NotTaken::Refused(error)) => return Err(error),
                     Err(NotTaken::NotADocument) => return Err(malformed("the record is not a document")),
@@ -170,9 +170,16 @@ impl CsvReader {
     }
 
     fn read_header(&mut self) -> Result<(), PayloadError> {
-        let columns: Vec<Column> =
-            (0..self.cell_count).map(|cell| self.cell(cell).map(Column::parse)).collect::<Result<_, _>>()?;
-        self.document = columns.iter().map(|column| (column.field.clone(), Value::Null)).collect();
+        let mut columns: Vec<Column> = Vec::with_capacity(self.cell_count);
+        for at in 0..self.cell_count {
+            let mut column = Column::parse(at, self.cell(at)?);
+            // Swapping keeps the name's first place for its last column.
+            if let Some(earlier) = columns.iter_mut().find(|c| c.field == column.field && !c.is_shadowed) {
+                std::mem::swap(earlier, &mut column);
+                column.is_shadowed = true;
+            }
+            columns.push(column);
+        }
         self.columns = Some(columns);
         Ok(())
     }
@@ -189,16 +196,32 @@ impl CsvReader {
         )))
     }
 
-    /// Sets every field from its cell; of columns with one name the last one counts.
-    fn fill_document(&mut self) -> Result<(), PayloadError> {
-        let mut document = std::mem::take(&mut self.document);
-        for (at, column) in self.columns.iter().flatten().enumerate() {
-            let value = value_of_cell(self.cell(at)?, column.cells, self.start.record)?;
-            if let Some(field) = document.get_mut(&column.field) {
-                *field = value;
+    /// Writes the record as a JSON object. All of it is text before any cell is looked at, as in Meilisearch's reader.
+    fn write_document(&mut self) -> Result<(), PayloadError> {
+        if !self.text[..self.text_len].is_ascii() {
+            (0..self.cell_count).try_for_each(|at| self.cell(at).map(drop))?;
+        }
+        let mut json = std::mem::take(&mut self.document);
+        json.clear();
+        for column in self.columns.iter().flatten() {
+            let cell = self.cell(column.at)?;
+            let value = match column.cells {
+                CellType::String if !cell.is_empty() => None,
+                cells => Some(value_of_cell(cell, cells, self.start.record)?),
+            };
+            if column.is_shadowed {
+                continue;
+            }
+            json.push(if json.is_empty() { b'{' } else { b',' });
+            write_json(&mut json, &column.field)?;
+            json.push(b':');
+            match value {
+                None => write_json(&mut json, cell)?,
+                Some(value) => write_json(&mut json, &value)?,
             }
         }
-        self.document = document;
+        json.push(b'}');
+        self.document = json;
         Ok(())
     }
 
@@ -235,6 +258,10 @@ fn value_of_cell(cell: &str, cells: CellType, record: u64) -> Result<Value, Payl
             .map(Value::from)
             .map_err(|error| malformed(&format!("Error parsing boolean {cell:?} at line {record}: {error}"))),
     }
+}
+
+fn write_json(json: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) -> Result<(), PayloadError> {
+    serde_json::to_writer(json, value).map_err(|error| malformed(&error.to_string()))
 }
 
 fn malformed(what: &str) -> PayloadError {

@@ -47,6 +47,7 @@ fn quotes_line_ends_and_repeated_headers_are_read_as_meilisearch_reads_them() {
         ("\u{feff}id,a\n1,2\n", json!([{"id": "1", "a": "2"}])),
         ("\n\nid,a\n1,2\n", json!([{"id": "1", "a": "2"}])),
         ("id:number,id\n1,2\n", json!([{"id": "2"}])),
+        ("a,id,a:number,a\nx,1,2,z\n", json!([{"a": "z", "id": "1"}])),
         ("id\n\"a", json!([{"id": "a"}])),
         ("id,a", json!([])),
     ] {
