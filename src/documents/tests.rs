@@ -316,6 +316,18 @@ fn a_document_without_its_key_is_refused_by_name() {
 }
 
 #[test]
+fn a_long_document_is_quoted_in_part() {
+    for len in [2_000, 200_000] {
+        let payload = format!(r#"[{{"text": "{}"}}]"#, "é".repeat(len));
+        let PayloadError::Refused(error) = split_in_pieces(JSON, rules("id"), payload.as_bytes(), 4096).unwrap_err()
+        else {
+            panic!("no refusal")
+        };
+        assert!(error.body.message.contains("é...`") && error.body.message.len() < 1_300, "{}", error.body.message);
+    }
+}
+
+#[test]
 fn a_nested_key_is_found_however_it_is_spelled() {
     for document in [
         r#"{"a":{"b":{"id":5}}}"#,
