@@ -19,8 +19,10 @@ const BUFFER_LEN_MAX: usize = 256 * 1024;
 const BUFFER_GROWTH: usize = 4;
 
 /// Documents of one shard, separated by commas, in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct ShardDocuments {
+    /// What comes before a document's own members: the comma after the previous one, the brace, the shard.
+    head: Vec<u8>,
     full: Vec<Bytes>,
     open: BytesMut,
     /// Bytes in `full`.
@@ -29,6 +31,18 @@ struct ShardDocuments {
 }
 
 impl ShardDocuments {
+    fn new(shard: Shard) -> Self {
+        let head = format!(",{{\"{SHARD_FIELD}\":\"{}\",", shard.as_char()).into_bytes();
+        Self { head, full: Vec::new(), open: BytesMut::new(), full_len: 0, count: 0 }
+    }
+
+    fn append_head(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        self.append(if self.count == 0 { &head[1..] } else { &head });
+        self.head = head;
+        self.count += 1;
+    }
+
     fn append(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = self.open.capacity() - self.open.len();
@@ -85,16 +99,8 @@ impl BatchBuilder {
     /// Adds a document to its shard, with the shard as its first member.
     pub fn append(&mut self, shard: Shard, document: DocumentBytes) {
         debug_assert_eq!(document.as_slice().first(), Some(&b'{'));
-        let documents = self.shards.entry(shard).or_default();
-        if documents.count > 0 {
-            documents.append(b",");
-        }
-        documents.count += 1;
-        documents.append(b"{\"");
-        documents.append(SHARD_FIELD.as_bytes());
-        documents.append(b"\":\"");
-        documents.append(shard.as_char().encode_utf8(&mut [0; 4]).as_bytes());
-        documents.append(b"\",");
+        let documents = self.shards.entry(shard).or_insert_with(|| ShardDocuments::new(shard));
+        documents.append_head();
         match document {
             DocumentBytes::Assembled(bytes) if bytes.len() >= BUFFER_LEN_MAX => {
                 documents.append_owned(Bytes::from(bytes).slice(1..));

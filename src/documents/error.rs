@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use memchr::{memchr_iter, memrchr};
 use serde_json::error::Category;
+use serde_json::Value;
 
 use crate::error::{ApiError, Code, ErrorBody};
 
@@ -13,6 +14,8 @@ use super::{PayloadFormat, SHARD_FIELD};
 /// Most bytes of a document that an error quotes. Enough to recognise it by; an answer or a task must not carry a
 /// document of megabytes.
 const QUOTE_LENGTH_MAX: usize = 1_000;
+/// Longest document that is parsed to be quoted without its spaces; a tree of one of megabytes would cost many times that.
+const COMPACTED_LENGTH_MAX: usize = 64 * 1024;
 
 /// Why nothing of a payload is sent to any node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,11 +174,19 @@ pub(super) fn no_single_candidate(candidates: &BTreeSet<String>) -> ErrorBody {
 
 /// JSON as Meilisearch prints it in a message (no spaces), cut to a bearable length.
 fn quote(json: &str) -> String {
-    let mut compact =
-        serde_json::from_str::<serde_json::Value>(json).map_or_else(|_| json.to_owned(), |v| v.to_string());
-    if compact.len() > QUOTE_LENGTH_MAX {
-        compact.truncate(compact.floor_char_boundary(QUOTE_LENGTH_MAX));
-        compact.push_str("...");
+    let compact = match json.len() {
+        0..=COMPACTED_LENGTH_MAX => {
+            serde_json::from_str::<Value>(json).map_or_else(|_| json.to_owned(), |v| v.to_string())
+        }
+        _ => json[..boundary_before(json, COMPACTED_LENGTH_MAX)].to_owned(),
+    };
+    match compact.len() {
+        0..=QUOTE_LENGTH_MAX => compact,
+        _ => format!("{}...", &compact[..boundary_before(&compact, QUOTE_LENGTH_MAX)]),
     }
-    compact
+}
+
+/// The last place at or before `at` where `text` may be cut.
+fn boundary_before(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }

@@ -4,6 +4,8 @@
 //! is malformed, and the words for it, are those of the parser inside Meilisearch, which reads the payload in two steps:
 //! first each value must be JSON, then it must be an object.
 
+use std::borrow::Cow;
+
 use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::Deserializer;
@@ -204,7 +206,11 @@ impl JsonReader {
     }
 }
 
-/// The value with the byte that ended it, which the parser names when a number or a word breaks off there.
-fn with_delimiter(value: &[u8], next: Option<u8>) -> Vec<u8> {
-    value.iter().copied().chain(next).collect()
+/// The value with the byte that ended it, which the parser names when a number or a word breaks off there. Other values
+/// end by themselves, and may be too large to copy.
+fn with_delimiter(value: &[u8], next: Option<u8>) -> Cow<'_, [u8]> {
+    match value.first() {
+        Some(b'{' | b'[' | b'"') => Cow::Borrowed(value),
+        _ => Cow::Owned(value.iter().copied().chain(next).collect()),
+    }
 }

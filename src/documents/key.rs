@@ -11,6 +11,7 @@ use std::marker::PhantomData;
 use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use smallvec::SmallVec;
 
 use super::SHARD_FIELD;
 
@@ -119,7 +120,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut has_reserved_field = false;
-        let mut on_path: Vec<(&str, &'de RawValue)> = Vec::new();
+        // One in every document whose key is not spelled in an odd way.
+        let mut on_path: SmallVec<[(&str, &'de RawValue); 1]> = SmallVec::new();
         while let Some(field) = map.next_key_seed(FieldSeed { path: self.primary_key })? {
             let Field::OnPath(rest) = field else {
                 has_reserved_field |= field == Field::Reserved;

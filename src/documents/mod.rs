@@ -8,6 +8,8 @@
 
 mod batch;
 mod csv;
+#[cfg(test)]
+mod csv_tests;
 mod error;
 mod format;
 mod ids;

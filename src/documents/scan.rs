@@ -66,7 +66,7 @@ impl ValueScanner {
                         }
                     }
                 },
-                Place::String => match memchr2(b'"', b'\\', &bytes[at..]) {
+                Place::String => match end_of_run(&bytes[at..]) {
                     None => return None,
                     Some(skipped) => {
                         at += skipped + 1;
@@ -90,6 +90,16 @@ impl ValueScanner {
         }
         None
     }
+}
+
+/// Most strings of a document are names and short words, over before a vectorized search has started.
+const SHORT_STRING: usize = 12;
+
+/// Where in a string its end or a backslash comes first.
+fn end_of_run(string: &[u8]) -> Option<usize> {
+    let (short, long) = string.split_at(string.len().min(SHORT_STRING));
+    let turns = |&byte: &u8| byte == b'"' || byte == b'\\';
+    short.iter().position(turns).or_else(|| memchr2(b'"', b'\\', long).map(|at| at + short.len()))
 }
 
 /// Bytes at which the scan outside strings has something to do.

@@ -14,7 +14,7 @@ const JSON: PayloadFormat = PayloadFormat::Json;
 const NDJSON: PayloadFormat = PayloadFormat::Ndjson;
 const CSV: PayloadFormat = PayloadFormat::Csv { delimiter: b',' };
 
-fn rules(primary_key: &str) -> SplitRules {
+pub(super) fn rules(primary_key: &str) -> SplitRules {
     SplitRules {
         primary_key: PrimaryKeyRule::Known(primary_key.to_owned()),
         missing_key: MissingKey::Refuse,
@@ -40,7 +40,11 @@ fn split_in_pieces(
 }
 
 /// Splits the payload whole and in pieces of every small size, which must all say the same.
-fn split(format: PayloadFormat, rules: SplitRules, payload: impl AsRef<[u8]>) -> Result<SplitBatch, PayloadError> {
+pub(super) fn split(
+    format: PayloadFormat,
+    rules: SplitRules,
+    payload: impl AsRef<[u8]>,
+) -> Result<SplitBatch, PayloadError> {
     let payload = payload.as_ref();
     let whole = split_in_pieces(format, rules.clone(), payload, payload.len().max(1));
     for piece_len in 1..payload.len().min(20) {
@@ -62,7 +66,7 @@ fn body_of(batch: &SplitBatch, shards: &[Shard]) -> Vec<u8> {
 }
 
 /// All documents of a batch as its nodes would read them, with their shards taken out again (and checked).
-fn documents_of(batch: &SplitBatch) -> Vec<Map<String, Value>> {
+pub(super) fn documents_of(batch: &SplitBatch) -> Vec<Map<String, Value>> {
     let mut all = Vec::new();
     for shard in batch.shards() {
         let documents: Vec<Map<String, Value>> = serde_json::from_slice(&body_of(batch, &[shard])).unwrap();
@@ -83,14 +87,14 @@ fn malformed(format: PayloadFormat, what: &str) -> PayloadError {
     PayloadError::Refused(crate::error::ApiError::new(Code::MalformedPayload, message))
 }
 
-fn refused_code(error: PayloadError) -> String {
+pub(super) fn refused_code(error: PayloadError) -> String {
     match error {
         PayloadError::Refused(error) => error.body.code.into_owned(),
         PayloadError::FailedTask { .. } => panic!("a failed task, not a refusal: {error:?}"),
     }
 }
 
-fn task_error(error: PayloadError) -> (ErrorBody, u64) {
+pub(super) fn task_error(error: PayloadError) -> (ErrorBody, u64) {
     match error {
         PayloadError::FailedTask { error, document_count } => (error, document_count),
         PayloadError::Refused(_) => panic!("a refusal, not a failed task: {error:?}"),
@@ -309,6 +313,18 @@ fn a_document_without_its_key_is_refused_by_name() {
     let (error, _) = task_error(split(JSON, lenient, payload).unwrap_err());
     assert_eq!(error.code, "missing_document_id");
     assert_eq!(error.message, r#"Document doesn't have a `id` attribute: `{"title":"Carol"}`."#);
+}
+
+#[test]
+fn a_long_document_is_quoted_in_part() {
+    for len in [2_000, 200_000] {
+        let payload = format!(r#"[{{"text": "{}"}}]"#, "é".repeat(len));
+        let PayloadError::Refused(error) = split_in_pieces(JSON, rules("id"), payload.as_bytes(), 4096).unwrap_err()
+        else {
+            panic!("no refusal")
+        };
+        assert!(error.body.message.contains("é...`") && error.body.message.len() < 1_300, "{}", error.body.message);
+    }
 }
 
 #[test]
