@@ -50,7 +50,10 @@ fn what_the_client_wrote_stays_as_it_was_written() {
     let ParsedSearch::Search(request) = SearchRequest::from_json(body) else { panic!("a search") };
     let leg = request.leg_body(None, &IndexFacts::default());
     let text = std::str::from_utf8(&leg).unwrap();
-    assert!(text.starts_with(r#"{"q":"x","vector":[1.10,2e5],"cropMarker":"\u2026","hybrid":{"embedder":"e"},"#), "{text}");
+    assert!(
+        text.starts_with(r#"{"q":"x","vector":[1.10,2e5],"cropMarker":"\u2026","hybrid":{"embedder":"e"},"#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -72,7 +75,8 @@ fn the_distinct_attribute_is_asked_for_when_the_client_did_not() {
     assert_eq!(asked(json!({"attributesToRetrieve": ["title"]})), json!(["title", "seller.id"]));
     assert_eq!(asked(json!({"attributesToRetrieve": ["title"], "distinct": "brand"})), json!(["title", "brand"]));
 
-    let added = request(json!({"attributesToRetrieve": ["seller.name"], "attributesToCrop": ["*:5"]})).added_attribute(&facts);
+    let added =
+        request(json!({"attributesToRetrieve": ["seller.name"], "attributesToCrop": ["*:5"]})).added_attribute(&facts);
     assert_eq!(
         added,
         Some(AddedAttribute { name: "seller.id".to_owned(), shares_member: true, stays_in_formatted: true })
@@ -130,7 +134,9 @@ fn get_and_post_ask_the_same() {
 
 #[test]
 fn of_members_with_one_name_the_last_counts() {
-    let ParsedSearch::Search(request) = SearchRequest::from_json(br#"{"limit":1,"limit":2}"#) else { panic!("a search") };
+    let ParsedSearch::Search(request) = SearchRequest::from_json(br#"{"limit":1,"limit":2}"#) else {
+        panic!("a search")
+    };
     assert_eq!(request.paging(), Paging::Window { offset: 0, limit: 2 });
 }
 

@@ -87,7 +87,9 @@ mod tests {
     #[test]
     fn lists_follow_the_plans_order_and_hide_the_shard() {
         let legs = [
-            leg(r#"{"results":[{"_miroir_shard":"x","id":2},{"_miroir_shard":"x","id":1}],"offset":0,"limit":3,"total":2}"#),
+            leg(
+                r#"{"results":[{"_miroir_shard":"x","id":2},{"_miroir_shard":"x","id":1}],"offset":0,"limit":3,"total":2}"#,
+            ),
             leg(r#"{"results":[{"id":9,"_miroir_shard":"y"},{"id":8}],"offset":0,"limit":3,"total":5}"#),
             leg(r#"{"results":[],"offset":0,"limit":0,"total":4}"#),
         ];

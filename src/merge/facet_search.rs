@@ -34,8 +34,11 @@ pub fn merge_facet_searches(legs: &[Leg], facet: &str, facts: &IndexFacts) -> Re
     let mut facet_query = None;
     let mut processing_time_ms = 0;
     for (n, leg) in in_tie_order(legs) {
-        let answer: LegAnswer = serde_json::from_slice(&leg.body)
-            .map_err(|error| MergeError::Malformed { leg: n, what: "not a facet search", at: error.column() })?;
+        let answer: LegAnswer = serde_json::from_slice(&leg.body).map_err(|error| MergeError::Malformed {
+            leg: n,
+            what: "not a facet search",
+            at: error.column(),
+        })?;
         facet_query = facet_query.or(answer.facet_query);
         processing_time_ms = processing_time_ms.max(answer.processing_time_ms);
         for hit in answer.facet_hits {
@@ -55,7 +58,9 @@ pub fn merge_facet_searches(legs: &[Leg], facet: &str, facts: &IndexFacts) -> Re
 
     match facts.facet_order.of(facet) {
         FacetOrder::Count => {
-            hits.sort_by(|(_, left), (_, right)| right.count.cmp(&left.count).then_with(|| right.value.cmp(&left.value)));
+            hits.sort_by(|(_, left), (_, right)| {
+                right.count.cmp(&left.count).then_with(|| right.value.cmp(&left.value))
+            });
         }
         // With a query, Meilisearch walks its dictionary of searchable spellings; without one, the facet's values.
         FacetOrder::Alpha if facet_query.is_some() => {

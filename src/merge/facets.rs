@@ -106,7 +106,9 @@ impl<'a> Facets<'a> {
             while let Some(member) = cursor.next_member()? {
                 let count = json::count(member.value(distribution)).unwrap_or(0);
                 match &mut counts {
-                    Some(counts) => counts.add(text(&distribution[member.start..=member.key_end], member.start)?, count),
+                    Some(counts) => {
+                        counts.add(text(&distribution[member.start..=member.key_end], member.start)?, count)
+                    }
                     None => self.documents += count,
                 }
             }

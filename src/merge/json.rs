@@ -174,7 +174,8 @@ impl<'a> Cursor<'a> {
             Some(b'{' | b'[') => self.skip_container()?,
             Some(_) => {
                 let rest = &self.bytes[self.at..];
-                let length = rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
+                let length =
+                    rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
                 self.at += length.unwrap_or(rest.len());
                 if self.at == start {
                     return self.error("expected a value");

@@ -310,8 +310,7 @@ impl<'a> Chooser<'a> {
                     _ => false,
                 });
             } else {
-                candidates
-                    .retain(|&leg| compare(&keys_of(leg)[rule], &keys_of(best)[rule]) == Some(Ordering::Equal));
+                candidates.retain(|&leg| compare(&keys_of(leg)[rule], &keys_of(best)[rule]) == Some(Ordering::Equal));
             }
             rule += 1;
         }

@@ -83,7 +83,9 @@ fn sorts_put_numbers_before_strings_and_missing_values_last_both_ways() {
 #[test]
 fn a_hidden_sort_field_says_nothing() {
     let hidden = |proximity: f64| {
-        format!(r#"{{"<hidden-rule-0>":{{"order":0,"value":"<hidden>"}},"proximity":{{"order":1,"score":{proximity}}}}}"#)
+        format!(
+            r#"{{"<hidden-rule-0>":{{"order":0,"value":"<hidden>"}},"proximity":{{"order":1,"score":{proximity}}}}}"#
+        )
     };
     assert_before(&hidden(0.9), &hidden(0.8));
 }

@@ -148,11 +148,7 @@ struct Chosen {
 }
 
 /// The hits of the page, in order: a k-way merge of the legs' lists that stops at the page's end.
-fn choose_page(
-    answers: &[LegAnswer],
-    request: &SearchMerge,
-    facts: &IndexFacts,
-) -> Result<Vec<Chosen>, MergeError> {
+fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts) -> Result<Vec<Chosen>, MergeError> {
     let positions = request.paging.positions(facts.max_total_hits);
     let mut lists = RankedLists::open(answers, request)?;
     let mut seen = SeenValues::default();
@@ -265,16 +261,13 @@ fn write_answer(
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Bytes, MergeError> {
-    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total));
-    let total = total.min(facts.max_total_hits as u64);
+    let reported_max = reported_max(answers, facts);
+    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).min(reported_max);
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
     let mut facets = read_facets(answers)?;
 
-    let hits_bytes: usize = page
-        .iter()
-        .map(|chosen| &answers[chosen.leg].hits[chosen.hit])
-        .map(|hit| hit.end - hit.start)
-        .sum();
+    let hits_bytes: usize =
+        page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
     let mut out = Vec::with_capacity(hits_bytes + ENVELOPE_BYTES);
     let first = &answers[0];
     for (n, member) in first.envelope.iter().enumerate() {
@@ -287,7 +280,7 @@ fn write_answer(
             (b"query", _) => json::push_string(request.query, &mut out),
             (b"processingTimeMs", _) => count(slowest.processing_time_ms),
             (b"limit", Paging::Window { limit, .. }) => count(limit as u64),
-            (b"offset", Paging::Window { offset, .. }) => count(offset.min(facts.max_total_hits) as u64),
+            (b"offset", Paging::Window { offset, .. }) => count((offset as u64).min(reported_max)),
             (b"estimatedTotalHits" | b"totalHits", _) => count(total),
             (b"page", Paging::Page { page, .. }) => count(page as u64),
             (b"hitsPerPage", Paging::Page { hits_per_page, .. }) => count(hits_per_page as u64),
@@ -304,6 +297,16 @@ fn write_answer(
     }
     out.push(b'}');
     Ok(out.into())
+}
+
+/// The greatest total and offset that one server of the nodes' version would report. A leg that reports more than
+/// `maxTotalHits` proves that its version does.
+fn reported_max(answers: &[LegAnswer], facts: &IndexFacts) -> u64 {
+    let max = facts.max_total_hits as u64;
+    match facts.totals_stop_at_max && answers.iter().all(|answer| answer.total <= max) {
+        true => max,
+        false => u64::MAX,
+    }
 }
 
 fn push_hits(answers: &[LegAnswer], page: &[Chosen], visible: &Visibility, out: &mut Vec<u8>) {

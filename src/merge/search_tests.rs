@@ -82,6 +82,18 @@ fn totals_are_sums_that_stop_at_the_most_that_anybody_gets() {
 }
 
 #[test]
+fn totals_go_on_where_the_nodes_version_lets_them() {
+    let legs = [leg(0, answer(vec![hit(1, 1, 0)], 700)), leg(1, answer(vec![], 600))];
+    let facts = IndexFacts { totals_stop_at_max: false, ..IndexFacts::default() };
+    let beyond = merged(&legs, Paging::Window { offset: 1005, limit: 20 }, None, &facts);
+    assert_eq!((&beyond["estimatedTotalHits"], &beyond["offset"]), (&json!(1300), &json!(1005)));
+
+    let legs = [leg(0, answer(vec![], 1001)), leg(1, answer(vec![], 600))];
+    let proven = merged(&legs, WINDOW, None, &IndexFacts::default());
+    assert_eq!(proven["estimatedTotalHits"], 1601, "a leg that reports more proves its version");
+}
+
+#[test]
 fn nobody_gets_at_hits_beyond_the_limit_of_the_index() {
     let facts = IndexFacts { max_total_hits: 3, ..IndexFacts::default() };
     let legs = [leg(0, answer((0..3).map(|id| hit(id, 3, 0)).collect(), 3)), leg(1, answer(vec![hit(9, 3, 1)], 1))];
@@ -110,10 +122,7 @@ fn of_hits_with_one_distinct_value_the_best_of_all_legs_stays() {
 #[test]
 fn pinned_hits_stand_where_they_were_pinned() {
     let pin = |id: u64, at: u64| json!({"id": id, "_rankingScoreDetails": {"pin": {"order": 0, "position": at}}});
-    let legs = [
-        leg(0, answer(vec![hit(1, 3, 0), hit(2, 2, 0)], 2)),
-        leg(1, answer(vec![pin(8, 0), pin(9, 2)], 2)),
-    ];
+    let legs = [leg(0, answer(vec![hit(1, 3, 0), hit(2, 2, 0)], 2)), leg(1, answer(vec![pin(8, 0), pin(9, 2)], 2))];
     assert_eq!(ids(&merged(&legs, WINDOW, None, &IndexFacts::default())), [8, 1, 9, 2]);
 }
 
@@ -123,9 +132,7 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
         json!({"id": id, "_rankingScore": score, "_rankingScoreDetails": {
             "words": {"order": 0, "matchingWords": 1, "maxMatchingWords": 1, "score": 1.0}}})
     };
-    let vector = |id: u64, score: f64| {
-        json!({"id": id, "_rankingScore": score, "_rankingScoreDetails": {"vectorSort": {"order": 0, "similarity": score}}})
-    };
+    let vector = |id: u64, score: f64| json!({"id": id, "_rankingScore": score, "_rankingScoreDetails": {"vectorSort": {"order": 0, "similarity": score}}});
     let answer = |hits| {
         let mut answer = answer(hits, 2);
         answer["semanticHitCount"] = json!(1);
@@ -133,7 +140,8 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
     };
     let legs = [leg(0, answer(vec![word(1, 0.9), vector(2, 0.2)])), leg(1, answer(vec![vector(3, 0.6), word(4, 0.5)]))];
     let visible = Visibility::default();
-    let request = SearchMerge { query: "q", paging: WINDOW, distinct: None, semantic_ratio: Some(0.8), visible: &visible };
+    let request =
+        SearchMerge { query: "q", paging: WINDOW, distinct: None, semantic_ratio: Some(0.8), visible: &visible };
     let merged = merge_searches(&legs, &request, &IndexFacts::default()).unwrap();
     let merged: Value = serde_json::from_slice(&merged).unwrap();
     assert_eq!(ids(&merged), [3, 1, 2, 4], "0.48, 0.18, 0.16, 0.10");
@@ -145,7 +153,15 @@ fn an_answer_that_is_none_is_an_error_that_names_its_leg() {
     let visible = Visibility::default();
     let request = SearchMerge { query: "q", paging: WINDOW, distinct: None, semantic_ratio: None, visible: &visible };
     let whole = answer(vec![hit(1, 1, 0)], 1).to_string();
-    for torn in ["", "[]", "{}", r#"{"hits":[]}"#, &whole[..whole.len() - 1], &whole[..40], r#"{"hits":[1],"estimatedTotalHits":1}"#] {
+    for torn in [
+        "",
+        "[]",
+        "{}",
+        r#"{"hits":[]}"#,
+        &whole[..whole.len() - 1],
+        &whole[..40],
+        r#"{"hits":[1],"estimatedTotalHits":1}"#,
+    ] {
         let legs = [leg(9, &whole), leg(3, torn)];
         let error = merge_searches(&legs, &request, &IndexFacts::default()).unwrap_err();
         assert!(matches!(error, MergeError::Malformed { leg: 1, .. }), "{torn}: {error}");

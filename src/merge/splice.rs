@@ -293,7 +293,10 @@ mod tests {
         let hit = r#"{"_miroir_shard":"x","_formatted":{"_miroir_shard":"x"},"_rankingScoreDetails":{}}"#;
         assert_eq!(shown(hit, &Visibility::default()), "{}");
         assert_eq!(shown("{}", &Visibility::default()), "{}");
-        assert_eq!(shown(r#"{ "a" : 1 , "_miroir_shard" : "x" , "b":2 }"#, &Visibility::default()), r#"{"a" : 1,"b":2}"#);
+        assert_eq!(
+            shown(r#"{ "a" : 1 , "_miroir_shard" : "x" , "b":2 }"#, &Visibility::default()),
+            r#"{"a" : 1,"b":2}"#
+        );
     }
 
     #[test]
