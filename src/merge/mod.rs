@@ -50,8 +50,11 @@ pub struct IndexFacts {
     pub primary_key: Option<String>,
     /// The setting `distinctAttribute`; a request's own `distinct` goes before it.
     pub distinct_attribute: Option<String>,
-    /// The setting `pagination.maxTotalHits`.
+    /// The setting `pagination.maxTotalHits`: nobody gets at hits beyond it.
     pub max_total_hits: usize,
+    /// Whether the nodes' version reports no more hits than `maxTotalHits`. 1.15 reports 1,000 where 24,000 match; 1.50
+    /// reports 24,000 (measured), and repeats an `offset` beyond the limit as it was asked.
+    pub totals_stop_at_max: bool,
     /// The client's `faceting.maxValuesPerFacet`. The nodes' own is held high, because a sum of truncated lists is wrong.
     pub max_values_per_facet: usize,
     pub facet_order: FacetOrders,
@@ -63,6 +66,7 @@ impl Default for IndexFacts {
             primary_key: None,
             distinct_attribute: None,
             max_total_hits: MAX_TOTAL_HITS_DEFAULT,
+            totals_stop_at_max: true,
             max_values_per_facet: MAX_VALUES_PER_FACET_DEFAULT,
             facet_order: FacetOrders::default(),
         }

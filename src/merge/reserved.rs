@@ -20,7 +20,14 @@ pub fn without_reserved_names(message: &str) -> Cow<'_, str> {
     for quoted in [format!("`{SHARD_FIELD}`"), SHARD_FIELD.to_owned()] {
         cleaned = cleaned.replace(&format!("{quoted}, "), "").replace(&format!(", {quoted}"), "");
     }
-    Cow::Owned(cleaned.replace(SHARD_FIELD, ""))
+    cleaned = cleaned.replace(SHARD_FIELD, "");
+    // Where the shard was the only one, Meilisearch has another sentence.
+    for list in
+        ["Available filterable attribute patterns are: ``.", "Available filterable attributes patterns are: ``."]
+    {
+        cleaned = cleaned.replace(list, "This index does not have configured filterable attributes.");
+    }
+    Cow::Owned(cleaned)
 }
 
 /// Whether a character is one of those in which shards and times are written. Queries are freed of them.
@@ -40,6 +47,10 @@ mod tests {
             ("patterns are: `a, _miroir_shard`.", "patterns are: `a`."),
             ("patterns are: `a`, `_miroir_shard`.", "patterns are: `a`."),
             ("patterns are: `a, b`.", "patterns are: `a, b`."),
+            (
+                "Attribute `x` is not filterable. Available filterable attribute patterns are: `_miroir_shard`.",
+                "Attribute `x` is not filterable. This index does not have configured filterable attributes.",
+            ),
         ] {
             assert_eq!(without_reserved_names(said), shown);
         }

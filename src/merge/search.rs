@@ -261,8 +261,8 @@ fn write_answer(
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Bytes, MergeError> {
-    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total));
-    let total = total.min(facts.max_total_hits as u64);
+    let reported_max = reported_max(answers, facts);
+    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).min(reported_max);
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
     let mut facets = read_facets(answers)?;
 
@@ -280,7 +280,7 @@ fn write_answer(
             (b"query", _) => json::push_string(request.query, &mut out),
             (b"processingTimeMs", _) => count(slowest.processing_time_ms),
             (b"limit", Paging::Window { limit, .. }) => count(limit as u64),
-            (b"offset", Paging::Window { offset, .. }) => count(offset.min(facts.max_total_hits) as u64),
+            (b"offset", Paging::Window { offset, .. }) => count((offset as u64).min(reported_max)),
             (b"estimatedTotalHits" | b"totalHits", _) => count(total),
             (b"page", Paging::Page { page, .. }) => count(page as u64),
             (b"hitsPerPage", Paging::Page { hits_per_page, .. }) => count(hits_per_page as u64),
@@ -297,6 +297,16 @@ fn write_answer(
     }
     out.push(b'}');
     Ok(out.into())
+}
+
+/// The greatest total and offset that one server of the nodes' version would report. A leg that reports more than
+/// `maxTotalHits` proves that its version does.
+fn reported_max(answers: &[LegAnswer], facts: &IndexFacts) -> u64 {
+    let max = facts.max_total_hits as u64;
+    match facts.totals_stop_at_max && answers.iter().all(|answer| answer.total <= max) {
+        true => max,
+        false => u64::MAX,
+    }
 }
 
 fn push_hits(answers: &[LegAnswer], page: &[Chosen], visible: &Visibility, out: &mut Vec<u8>) {

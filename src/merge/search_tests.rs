@@ -82,6 +82,18 @@ fn totals_are_sums_that_stop_at_the_most_that_anybody_gets() {
 }
 
 #[test]
+fn totals_go_on_where_the_nodes_version_lets_them() {
+    let legs = [leg(0, answer(vec![hit(1, 1, 0)], 700)), leg(1, answer(vec![], 600))];
+    let facts = IndexFacts { totals_stop_at_max: false, ..IndexFacts::default() };
+    let beyond = merged(&legs, Paging::Window { offset: 1005, limit: 20 }, None, &facts);
+    assert_eq!((&beyond["estimatedTotalHits"], &beyond["offset"]), (&json!(1300), &json!(1005)));
+
+    let legs = [leg(0, answer(vec![], 1001)), leg(1, answer(vec![], 600))];
+    let proven = merged(&legs, WINDOW, None, &IndexFacts::default());
+    assert_eq!(proven["estimatedTotalHits"], 1601, "a leg that reports more proves its version");
+}
+
+#[test]
 fn nobody_gets_at_hits_beyond_the_limit_of_the_index() {
     let facts = IndexFacts { max_total_hits: 3, ..IndexFacts::default() };
     let legs = [leg(0, answer((0..3).map(|id| hit(id, 3, 0)).collect(), 3)), leg(1, answer(vec![hit(9, 3, 1)], 1))];
