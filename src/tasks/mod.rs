@@ -16,7 +16,7 @@ mod task;
 mod view;
 
 pub use kind::{TaskKind, TaskStatus};
-pub use query::{TaskFilter, TaskQuery};
+pub use query::{parse_task_uid, TaskFilter, TaskQuery};
 pub use reconcile::NodeTasks;
 pub use registry::{TaskMetrics, TaskRegistry};
 pub use report::{Counts, NodeTaskReport};

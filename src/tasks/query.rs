@@ -8,7 +8,7 @@ use time::{Date, Duration, OffsetDateTime, Time};
 
 use super::kind::{TaskKind, TaskStatus};
 use super::task::Task;
-use crate::cluster::IndexUid;
+use crate::cluster::{IndexUid, TaskUid};
 use crate::error::{ApiError, Code};
 
 /// Which tasks: everything that is `Some` must hold. An empty list matches nothing.
@@ -127,6 +127,14 @@ impl TaskFilter {
             && self.started_at.contains(task.started_at)
             && self.finished_at.contains(task.finished_at)
     }
+}
+
+/// The uid in the path of `GET /tasks/{uid}`.
+pub fn parse_task_uid(text: &str) -> Result<TaskUid, ApiError> {
+    text.parse().map(TaskUid).map_err(|_| {
+        let message = format!("Task uid `{text}` is invalid. It should only contain numeric characters.");
+        ApiError::new(Code::InvalidTaskUids, message)
+    })
 }
 
 fn invalid<'a>(code: Code, parameter: &'a str) -> impl FnOnce(String) -> ApiError + 'a {
@@ -295,6 +303,8 @@ mod tests {
             "Invalid value in parameter `beforeFinishedAt`: `yesterday` is an invalid date-time. It should follow the \
              YYYY-MM-DD or RFC 3339 date-time format."
         );
+        assert_eq!(parse_task_uid("7").unwrap(), TaskUid(7));
+        assert!(parse_task_uid("mtask-7").unwrap_err().is(Code::InvalidTaskUids));
         assert_eq!(refused("reverse=yes").0, "invalid_task_reverse");
         assert_eq!(refused("types=search").0, "invalid_task_types");
         assert_eq!(refused("indexUids=a%20b").0, "invalid_index_uid");

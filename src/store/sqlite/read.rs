@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::writer::nanos;
 use crate::store::{IndexRecord, StoreError};
-use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery};
+use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
 
 /// Connections that read at the same time. SQLite reads from memory mostly, so more would only compete for the cores.
 const READERS_MAX: usize = 4;
@@ -18,6 +18,8 @@ const READERS_MAX: usize = 4;
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection: each set of filters is a statement of its own.
 const STATEMENTS_MAX: usize = 64;
+/// From so many matches on, a page is found by walking the tasks in order and not by an index on what they match.
+const MATCHES_MANY: i64 = 1_000;
 
 pub struct Readers {
     path: PathBuf,
@@ -92,12 +94,16 @@ pub fn tasks(connection: &Connection, query: &TaskQuery) -> Result<TaskPage, Sto
 
     let (beyond, order) = if query.reverse { (">=", "ASC") } else { ("<=", "DESC") };
     if let Some(from) = query.from {
-        conditions.add(format!("uid {beyond} ?"), [Value::from(from)]);
+        conditions.add(format!("uid {beyond} ?"), Value::from(from));
     }
     // One more than the page holds tells whether there is a next page, and where it starts.
     conditions.values.push(Value::from(i64::from(query.limit) + 1));
+    // Few matches are found by an index and sorted. Many are not: walking back by uid comes upon enough of them soon,
+    // while an index would have all of them sorted for the sake of one page.
+    let walk = if total >= MATCHES_MANY { " NOT INDEXED" } else { "" };
     let sql = format!(
-        "SELECT record FROM tasks JOIN task_records USING (uid){} ORDER BY uid {order} LIMIT ?",
+        "SELECT record FROM (SELECT uid FROM tasks{walk}{} ORDER BY uid {order} LIMIT ?) JOIN task_records USING (uid) \
+         ORDER BY uid {order}",
         conditions.sql()
     );
     let mut tasks = snapshot
@@ -121,12 +127,16 @@ struct Conditions {
 impl Conditions {
     fn of(filter: &TaskFilter) -> Self {
         let mut conditions = Self { terms: Vec::new(), values: Vec::new() };
-        conditions.among("uid", &filter.uids, |uid| Value::from(*uid));
-        conditions.among("batch_uid", &filter.batch_uids, |uid| Value::from(*uid));
-        conditions.among("canceled_by", &filter.canceled_by, |uid| Value::from(*uid));
-        conditions.among("kind", &filter.types, |kind| Value::from(kind.name().to_owned()));
-        conditions.among("status", &filter.statuses, |status| Value::from(status.name().to_owned()));
-        conditions.among("index_uid", &filter.index_uids, |uid| Value::from(uid.as_str().to_owned()));
+        conditions.among("uid", &filter.uids, |uid| serde_json::Value::from(*uid));
+        if filter.batch_uids.is_some() {
+            // Every task that left the queue is a batch of its own.
+            conditions.among("uid", &filter.batch_uids, |uid| serde_json::Value::from(*uid));
+            conditions.add("status <> ?", Value::from(TaskStatus::Enqueued.name().to_owned()));
+        }
+        conditions.among("canceled_by", &filter.canceled_by, |uid| serde_json::Value::from(*uid));
+        conditions.among("kind", &filter.types, |kind| serde_json::Value::from(kind.name()));
+        conditions.among("status", &filter.statuses, |status| serde_json::Value::from(status.name()));
+        conditions.among("index_uid", &filter.index_uids, |uid| serde_json::Value::from(uid.as_str()));
         let ranges = [
             ("enqueued_at", filter.enqueued_at),
             ("started_at", filter.started_at),
@@ -134,24 +144,26 @@ impl Conditions {
         ];
         for (column, range) in ranges {
             if let Some(after) = range.after {
-                conditions.add(format!("{column} > ?"), [Value::from(nanos(after))]);
+                conditions.add(format!("{column} > ?"), Value::from(nanos(after)));
             }
             if let Some(before) = range.before {
-                conditions.add(format!("{column} < ?"), [Value::from(nanos(before))]);
+                conditions.add(format!("{column} < ?"), Value::from(nanos(before)));
             }
         }
         conditions
     }
 
-    fn add(&mut self, term: String, values: impl IntoIterator<Item = Value>) {
-        self.terms.push(term);
-        self.values.extend(values);
+    fn add(&mut self, term: impl Into<String>, value: Value) {
+        self.terms.push(term.into());
+        self.values.push(value);
     }
 
-    fn among<T>(&mut self, column: &str, wanted: &Option<Vec<T>>, value: impl Fn(&T) -> Value) {
+    /// The list is one value, a JSON array: SQLite allows 32,766 values in a statement and a client may send more, and
+    /// statements that do not depend on the length of lists can be kept prepared.
+    fn among<T>(&mut self, column: &str, wanted: &Option<Vec<T>>, element: impl Fn(&T) -> serde_json::Value) {
         if let Some(wanted) = wanted {
-            let marks = vec!["?"; wanted.len()].join(",");
-            self.add(format!("{column} IN ({marks})"), wanted.iter().map(value));
+            let list = serde_json::Value::Array(wanted.iter().map(element).collect());
+            self.add(format!("{column} IN (SELECT value FROM json_each(?))"), Value::from(list.to_string()));
         }
     }
 

@@ -14,16 +14,15 @@ const MIGRATIONS: &[&str] = &[
          index_uid   TEXT,
          kind        TEXT NOT NULL,
          status      TEXT NOT NULL,
-         batch_uid   INTEGER,
          canceled_by INTEGER,
          enqueued_at INTEGER NOT NULL,
          started_at  INTEGER,
          finished_at INTEGER
      );
      CREATE INDEX tasks_unfinished ON tasks (uid) WHERE finished_at IS NULL;
-     CREATE INDEX tasks_by_end ON tasks (finished_at) WHERE finished_at IS NOT NULL;
-     CREATE INDEX tasks_by_index ON tasks (index_uid);
-     CREATE INDEX tasks_by_status ON tasks (status);
+     CREATE INDEX tasks_by_end ON tasks (finished_at, kind, status, index_uid) WHERE finished_at IS NOT NULL;
+     CREATE INDEX tasks_by_index ON tasks (index_uid, status, kind);
+     CREATE INDEX tasks_by_status ON tasks (status, kind);
      CREATE TABLE task_records (uid INTEGER PRIMARY KEY, record TEXT NOT NULL);",
 ];
 

@@ -62,14 +62,42 @@ fn a_file_that_is_no_database_is_refused() {
 }
 
 #[tokio::test]
+async fn a_commit_that_fails_is_told_to_its_writers_and_the_next_goes_on() {
+    let (store, folder) = in_a_new_folder();
+    let intruder = Connection::open(folder.path().join("store.db")).unwrap();
+    intruder.execute_batch("ALTER TABLE task_records RENAME TO away").unwrap();
+    let refused = store.insert_task(addition("i", 0)).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Backend(why) if why.contains("task_records")), "{refused}");
+    let error = crate::error::ApiError::from(refused);
+    assert_eq!((error.status, &*error.body.code), (503, "miroir_store_unavailable"));
+
+    intruder.execute_batch("ALTER TABLE away RENAME TO task_records").unwrap();
+    assert_eq!(store.insert_task(addition("i", 0)).await.unwrap().uid, TaskUid(0), "a failed commit took no number");
+    assert_eq!(store.metrics().failed_commits, 1);
+}
+
+/// Writers that each wait for their write before the next, as clients do.
+const WRITERS: u32 = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_wait_together_share_commits() {
     let (store, _folder) = in_a_new_folder();
-    let writes = (0..1_000).map(|n| store.insert_task(addition("i", n)));
-    let written = futures_util::future::join_all(writes).await;
+    let store = Arc::new(store);
+    let start = Instant::now();
+    let writers = (0..WRITERS).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0..50 {
+                store.insert_task(addition("i", n)).await.unwrap();
+            }
+        })
+    });
+    let written = futures_util::future::join_all(writers).await;
     assert!(written.iter().all(Result::is_ok));
-    let metrics = store.metrics();
-    assert_eq!(metrics.writes, 1_000);
-    assert!(metrics.commits < 100, "{metrics:?}");
+    let (rate, metrics) = (f64::from(WRITERS * 50) / start.elapsed().as_secs_f64(), store.metrics());
+    println!("{rate:.0} acknowledged writes a second: {metrics:?}");
+    assert_eq!(metrics.writes, u64::from(WRITERS) * 50);
+    assert!(metrics.commits * 8 < metrics.writes, "{metrics:?}");
 }
 
 /// Names the file that the writing child of the test below is to use.
@@ -141,7 +169,8 @@ async fn write_forever(store: Arc<SqliteStore>) -> ! {
     }
 }
 
-/// Median of repeated runs may take this long among 100,000 tasks. Measured: 1 to 8 ms; the rest is for slow machines.
+/// Median of repeated runs may take this long among 100,000 tasks. Measured: below 4 ms, and 20 ms for a range of times
+/// that holds them all; the rest is for slow machines.
 const LIST_MS_MAX: u128 = 60;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,12 +196,13 @@ async fn lists_among_100_000_tasks_take_milliseconds() {
         "reverse=true",
         "statuses=failed",
         "statuses=enqueued,processing",
-        "statuses=succeeded&types=indexCreation&indexUids=movies",
+        "statuses=succeeded&types=settingsUpdate&indexUids=movies",
         "indexUids=books,cities&limit=100",
         "uids=5,6,7",
         "afterFinishedAt=2024-01-01&types=documentDeletion",
         "indexUids=none",
     ];
+    let mut slowest = 0;
     for text in queries {
         let query = TaskQuery::parse(text).unwrap();
         let mut times = Vec::new();
@@ -183,6 +213,10 @@ async fn lists_among_100_000_tasks_take_milliseconds() {
         }
         times.sort_unstable();
         println!("{:>8} us  GET /tasks?{text}", times[3]);
-        assert!(times[3] < LIST_MS_MAX * 1_000, "{text}: {times:?} us");
+        slowest = slowest.max(times[3]);
     }
+    let listed: String = (0..40_000).map(|uid| format!("{uid},")).collect();
+    let page = store.tasks(&TaskQuery::parse(&format!("uids={listed}")).unwrap()).await.unwrap();
+    assert_eq!(page.total, 40_000, "a list may be longer than a statement may have values");
+    assert!(slowest < LIST_MS_MAX * 1_000, "{slowest} us");
 }

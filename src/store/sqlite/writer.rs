@@ -179,15 +179,14 @@ fn next_task_uid(transaction: &Transaction<'_>) -> Result<Option<TaskUid>, Store
 fn insert_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
     transaction
         .prepare_cached(
-            "INSERT INTO tasks (uid, index_uid, kind, status, batch_uid, canceled_by, enqueued_at, started_at, \
-             finished_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO tasks (uid, index_uid, kind, status, canceled_by, enqueued_at, started_at, finished_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             task.uid.0,
             task.index_uid.as_ref().map(|uid| uid.as_str()),
             task.kind.name(),
             task.status.name(),
-            task.batch_uid(),
             task.canceled_by.map(|uid| uid.0),
             nanos(task.enqueued_at),
             task.started_at.map(nanos),
@@ -203,13 +202,11 @@ fn insert_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreEr
 fn update_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
     let updated = transaction
         .prepare_cached(
-            "UPDATE tasks SET status = ?2, batch_uid = ?3, canceled_by = ?4, started_at = ?5, finished_at = ?6 \
-             WHERE uid = ?1",
+            "UPDATE tasks SET status = ?2, canceled_by = ?3, started_at = ?4, finished_at = ?5 WHERE uid = ?1",
         )?
         .execute(params![
             task.uid.0,
             task.status.name(),
-            task.batch_uid(),
             task.canceled_by.map(|uid| uid.0),
             task.started_at.map(nanos),
             task.finished_at.map(nanos),
