@@ -62,6 +62,7 @@ codes! {
     IndexPrimaryKeyNoCandidateFound       "index_primary_key_no_candidate_found"        InvalidRequest 400;
     Internal                              "internal"                                    Internal       500;
     InvalidApiKey                         "invalid_api_key"                             Auth           403;
+    InvalidBatchUids                      "invalid_batch_uids"                          InvalidRequest 400;
     InvalidContentType                    "invalid_content_type"                        InvalidRequest 415;
     InvalidDocumentFields                 "invalid_document_fields"                     InvalidRequest 400;
     InvalidDocumentFilter                 "invalid_document_filter"                     InvalidRequest 400;
@@ -89,6 +90,13 @@ codes! {
     InvalidSearchDistinct                 "invalid_search_distinct"                     InvalidRequest 400;
     InvalidSearchRankingScoreThreshold    "invalid_search_ranking_score_threshold"      InvalidRequest 400;
     InvalidSearchSort                     "invalid_search_sort"                         InvalidRequest 400;
+    InvalidTaskAfterEnqueuedAt            "invalid_task_after_enqueued_at"              InvalidRequest 400;
+    InvalidTaskAfterFinishedAt            "invalid_task_after_finished_at"              InvalidRequest 400;
+    InvalidTaskAfterStartedAt             "invalid_task_after_started_at"               InvalidRequest 400;
+    InvalidTaskBeforeEnqueuedAt           "invalid_task_before_enqueued_at"             InvalidRequest 400;
+    InvalidTaskBeforeFinishedAt           "invalid_task_before_finished_at"             InvalidRequest 400;
+    InvalidTaskBeforeStartedAt            "invalid_task_before_started_at"              InvalidRequest 400;
+    InvalidTaskCanceledBy                 "invalid_task_canceled_by"                    InvalidRequest 400;
     InvalidTaskFilter                     "invalid_task_filter"                         InvalidRequest 400;
     InvalidTaskFrom                       "invalid_task_from"                           InvalidRequest 400;
     InvalidTaskIndexUids                  "invalid_index_uid"                           InvalidRequest 400;
@@ -99,6 +107,7 @@ codes! {
     InvalidTaskUids                       "invalid_task_uids"                           InvalidRequest 400;
     MalformedPayload                      "malformed_payload"                           InvalidRequest 400;
     MaxFieldsLimitExceeded                "max_fields_limit_exceeded"                   InvalidRequest 400;
+    MethodNotAllowed                      "method_not_allowed"                          InvalidRequest 405;
     MissingAuthorizationHeader            "missing_authorization_header"                Auth           401;
     MissingContentType                    "missing_content_type"                        InvalidRequest 415;
     MissingDocumentFilter                 "missing_document_filter"                     InvalidRequest 400;
@@ -108,6 +117,7 @@ codes! {
     MissingPayload                        "missing_payload"                             InvalidRequest 400;
     NotFound                              "not_found"                                   InvalidRequest 404;
     PayloadTooLarge                       "payload_too_large"                           InvalidRequest 413;
+    RequestTimeout                        "request_timeout"                             InvalidRequest 408;
     TaskNotFound                          "task_not_found"                              InvalidRequest 404;
     TooManySearchRequests                 "too_many_search_requests"                    System         503;
     UnretrievableDocument                 "unretrievable_document"                      Internal       500;

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use miroir::cli::{Cli, Command, ServeOptions};
 use miroir::conf::Config;
+use miroir::server::{self, RunOptions};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -31,6 +32,7 @@ fn serve(options: &ServeOptions) -> anyhow::Result<()> {
         eprintln!("{}: the configuration is valid", options.conf.display());
         return Ok(());
     }
-    miroir::logging::start();
-    miroir::server::run(Config::load(&options.conf)?, options)
+    miroir::logs::init();
+    let config = Config::load(&options.conf)?;
+    server::run(config, RunOptions { daemon: options.daemon, upgrade: options.upgrade })
 }

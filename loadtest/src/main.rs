@@ -1,1 +1,143 @@
-fn main() {}
+//! The command line of the measurements; what they are is in the library.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use loadtest::client::Server;
+use loadtest::{fidelity, latency};
+
+/// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
+const UNMEASURED: u8 = 3;
+
+/// Measures a Miroir cluster from the outside.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compare a cluster's answers with those of one server that holds all the documents.
+    Fidelity(Fidelity),
+    /// Compare a cluster's latency with that of its nodes, asked directly in the same run.
+    Latency(Latency),
+}
+
+#[derive(Args)]
+struct Fidelity {
+    /// The server that holds all documents.
+    #[arg(long)]
+    single: String,
+    /// The cluster.
+    #[arg(long)]
+    cluster: String,
+    #[arg(long, default_value = "cities")]
+    index: String,
+    #[arg(long, default_value_t = 1_000)]
+    queries: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The cluster's key.
+    #[arg(long, env = "MIROIR_MASTER_KEY")]
+    master_key: Option<String>,
+    /// The single server's key.
+    #[arg(long)]
+    single_key: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+    /// How many differences to explain.
+    #[arg(long, default_value_t = 10)]
+    differences: usize,
+    /// Queries under way at a time.
+    #[arg(long, default_value_t = 4)]
+    concurrency: usize,
+    /// Fail unless this percentage of queries is answered alike in every respect.
+    #[arg(long, value_name = "PERCENT")]
+    at_least: Option<f64>,
+}
+
+#[derive(Args)]
+struct Latency {
+    /// The cluster.
+    #[arg(long)]
+    cluster: String,
+    /// The cluster's nodes, to be asked directly.
+    #[arg(long, value_delimiter = ',')]
+    nodes: Vec<String>,
+    #[arg(long, default_value = "cities")]
+    index: String,
+    #[arg(long, default_value_t = 1_000)]
+    queries: usize,
+    #[arg(long, default_value_t = 1)]
+    clients: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The cluster's key.
+    #[arg(long, env = "MIROIR_MASTER_KEY")]
+    master_key: Option<String>,
+    /// The nodes' key.
+    #[arg(long, env = "MIROIR_NODE_MASTER_KEY")]
+    node_key: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Fidelity(arguments) => run_fidelity(arguments).await,
+        Command::Latency(arguments) => run_latency(arguments).await,
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::from(UNMEASURED)
+    })
+}
+
+async fn run_fidelity(arguments: Fidelity) -> Result<ExitCode> {
+    let options = fidelity::Options {
+        single: Server::new(arguments.single, arguments.single_key),
+        cluster: Server::new(arguments.cluster, arguments.master_key),
+        index: arguments.index,
+        queries: arguments.queries,
+        seed: arguments.seed,
+        differences_max: arguments.differences,
+        concurrency: arguments.concurrency,
+    };
+    let report = fidelity::run(options).await.context("the comparison could not be made")?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    let wanted = arguments.at_least.unwrap_or(0.0);
+    if report.percent() < wanted {
+        eprintln!("{:.3} % of the queries were answered alike, {wanted} % are wanted", report.percent());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_latency(arguments: Latency) -> Result<ExitCode> {
+    let node = |url: String| Server::new(url, arguments.node_key.clone());
+    let options = latency::Options {
+        cluster: Server::new(arguments.cluster, arguments.master_key),
+        nodes: arguments.nodes.into_iter().map(node).collect(),
+        index: arguments.index,
+        queries: arguments.queries,
+        clients: arguments.clients,
+        seed: arguments.seed,
+    };
+    let report = latency::run(options).await.context("the latencies could not be measured")?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -8,10 +8,23 @@ use axum::Json;
 use milli_core::heed;
 use milli_core::heed::MdbError;
 use milli_core::UserError;
-use serde::ser::SerializeStruct;
-use serde::{Serialize, Serializer};
 
 pub use crate::error_codes::{Code, ErrorType};
+
+/// Makes a module `codes` with one type per error code, to name in `#[deserr(error = ...)]`.
+macro_rules! field_codes {
+    ($($name:ident)*) => {
+        pub mod codes {
+            $(
+                pub struct $name;
+                impl $crate::search::parse::FieldCode for $name {
+                    const CODE: $crate::error::Code = $crate::error::Code::$name;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use field_codes;
 
 /// Seconds after which a client that was turned away because of load may try again.
 const RETRY_AFTER_S: &str = "10";
@@ -44,6 +57,16 @@ impl ResponseError {
         Self { message: format!("Index `{uid}`: {}", error.message), ..error }
     }
 
+    /// The object that clients see.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "message": self.message,
+            "code": self.code.name(),
+            "type": self.code.kind().name(),
+            "link": self.link(),
+        })
+    }
+
     /// Where the documentation explains the code.
     pub fn link(&self) -> String {
         format!("https://docs.meilisearch.com/errors#{}", self.code.name())
@@ -58,30 +81,15 @@ impl fmt::Display for ResponseError {
 
 impl std::error::Error for ResponseError {}
 
-impl Serialize for ResponseError {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("ResponseError", 4)?;
-        object.serialize_field("message", &self.message)?;
-        object.serialize_field("code", self.code.name())?;
-        object.serialize_field("type", self.code.kind().name())?;
-        object.serialize_field("link", &self.link())?;
-        object.end()
-    }
-}
-
 impl IntoResponse for ResponseError {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if self.code.kind() == ErrorType::Internal {
             log::error!("{}: {}", self.code.name(), self.message);
         }
-        let mut response = (status, Json(&self)).into_response();
+        let mut response = (status, Json(self.to_json())).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(
-                header::RETRY_AFTER,
-                axum::http::HeaderValue::from_static(RETRY_AFTER_S),
-            );
+            response.headers_mut().insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static(RETRY_AFTER_S));
         }
         response
     }
@@ -140,26 +148,23 @@ fn user_error_code(error: &UserError) -> Code {
         | UserError::InvalidFilterExpression(..)
         | UserError::FilterOperatorNotAllowed { .. } => Code::InvalidSearchFilter,
         UserError::MissingDocumentId { .. } => Code::MissingDocumentId,
-        UserError::InvalidDocumentId { .. } | UserError::TooManyDocumentIds { .. } => {
-            Code::InvalidDocumentId
-        }
+        UserError::InvalidDocumentId { .. } | UserError::TooManyDocumentIds { .. } => Code::InvalidDocumentId,
         UserError::MissingDocumentField(_) => Code::InvalidDocumentFields,
         UserError::NoPrimaryKeyCandidateFound => Code::IndexPrimaryKeyNoCandidateFound,
-        UserError::MultiplePrimaryKeyCandidatesFound { .. } => {
-            Code::IndexPrimaryKeyMultipleCandidatesFound
-        }
+        UserError::MultiplePrimaryKeyCandidatesFound { .. } => Code::IndexPrimaryKeyMultipleCandidatesFound,
         UserError::PrimaryKeyCannotBeChanged(_) => Code::IndexPrimaryKeyAlreadyExists,
         UserError::InvalidDistinctAttribute { .. } => Code::InvalidSearchDistinct,
-        UserError::SortRankingRuleMissing
-        | UserError::InvalidSortableAttribute { .. }
-        | UserError::SortError(_) => Code::InvalidSearchSort,
+        UserError::SortRankingRuleMissing | UserError::InvalidSortableAttribute { .. } | UserError::SortError(_) => {
+            Code::InvalidSearchSort
+        }
         UserError::InvalidFacetsDistribution { .. } => Code::InvalidSearchFacets,
         UserError::InvalidSearchableAttribute { .. } => Code::InvalidSearchAttributesToSearchOn,
         UserError::InvalidFacetSearchFacetName { .. } => Code::InvalidFacetSearchFacetName,
         UserError::CriterionError(_) => Code::InvalidSettingsRankingRules,
         UserError::InvalidGeoField(_) => Code::InvalidDocumentGeoField,
-        UserError::InvalidVectorDimensions { .. }
-        | UserError::InvalidIndexingVectorDimensions { .. } => Code::InvalidVectorDimensions,
+        UserError::InvalidVectorDimensions { .. } | UserError::InvalidIndexingVectorDimensions { .. } => {
+            Code::InvalidVectorDimensions
+        }
         UserError::InvalidVectorsMapType { .. } | UserError::InvalidVectorsEmbedderConf { .. } => {
             Code::InvalidVectorsType
         }
@@ -167,9 +172,7 @@ fn user_error_code(error: &UserError) -> Code {
         UserError::InvalidMinTypoWordLenSetting(..) => Code::InvalidSettingsTypoTolerance,
         UserError::InvalidSearchEmbedder(_) => Code::InvalidSearchEmbedder,
         UserError::InvalidSimilarEmbedder(_) => Code::InvalidSimilarEmbedder,
-        UserError::VectorEmbeddingError(_) | UserError::DocumentEmbeddingError(_) => {
-            Code::VectorEmbeddingError
-        }
+        UserError::VectorEmbeddingError(_) | UserError::DocumentEmbeddingError(_) => Code::VectorEmbeddingError,
         UserError::DocumentEditionCannotModifyPrimaryKey
         | UserError::DocumentEditionDocumentMustBeObject
         | UserError::DocumentEditionRuntimeError(_)

@@ -72,6 +72,8 @@ codes! {
     IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", InvalidRequest, 400;
     IndexPrimaryKeyMultipleCandidatesFound = "index_primary_key_multiple_candidates_found", InvalidRequest, 400;
     IndexPrimaryKeyNoCandidateFound = "index_primary_key_no_candidate_found", InvalidRequest, 400;
+    ImmutableIndexCreatedAt = "immutable_index_created_at", InvalidRequest, 400;
+    ImmutableIndexUpdatedAt = "immutable_index_updated_at", InvalidRequest, 400;
     Internal = "internal", Internal, 500;
     InvalidApiKey = "invalid_api_key", Auth, 403;
     InvalidBatchUids = "invalid_batch_uids", InvalidRequest, 400;
@@ -89,6 +91,7 @@ codes! {
     InvalidDocumentOffset = "invalid_document_offset", InvalidRequest, 400;
     InvalidDocumentRetrieveVectors = "invalid_document_retrieve_vectors", InvalidRequest, 400;
     InvalidDocumentSort = "invalid_document_sort", InvalidRequest, 400;
+    InvalidDocumentUseNetwork = "invalid_document_use_network", InvalidRequest, 400;
     InvalidFacetSearchExhaustiveFacetCount = "invalid_facet_search_exhaustive_facet_count", InvalidRequest, 400;
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", InvalidRequest, 400;
     InvalidFacetSearchName = "invalid_facet_search_name", InvalidRequest, 400;
@@ -130,8 +133,12 @@ codes! {
     InvalidSearchLimit = "invalid_search_limit", InvalidRequest, 400;
     InvalidSearchLocales = "invalid_search_locales", InvalidRequest, 400;
     InvalidSearchMatchingStrategy = "invalid_search_matching_strategy", InvalidRequest, 400;
+    InvalidSearchMedia = "invalid_search_media", InvalidRequest, 400;
+    InvalidSearchMediaAndVector = "invalid_search_media_and_vector", InvalidRequest, 400;
     InvalidSearchOffset = "invalid_search_offset", InvalidRequest, 400;
     InvalidSearchPage = "invalid_search_page", InvalidRequest, 400;
+    InvalidSearchPersonalize = "invalid_search_personalize", InvalidRequest, 400;
+    InvalidSearchPersonalizeUserContext = "invalid_search_personalize_user_context", InvalidRequest, 400;
     InvalidSearchQ = "invalid_search_q", InvalidRequest, 400;
     InvalidSearchRankingScoreThreshold = "invalid_search_ranking_score_threshold", InvalidRequest, 400;
     InvalidSearchRetrieveVectors = "invalid_search_retrieve_vectors", InvalidRequest, 400;
@@ -141,6 +148,7 @@ codes! {
     InvalidSearchShowRankingScore = "invalid_search_show_ranking_score", InvalidRequest, 400;
     InvalidSearchShowRankingScoreDetails = "invalid_search_show_ranking_score_details", InvalidRequest, 400;
     InvalidSearchSort = "invalid_search_sort", InvalidRequest, 400;
+    InvalidSearchUseNetwork = "invalid_search_use_network", InvalidRequest, 400;
     InvalidSearchVector = "invalid_search_vector", InvalidRequest, 400;
     InvalidSettingsDictionary = "invalid_settings_dictionary", InvalidRequest, 400;
     InvalidSettingsDisplayedAttributes = "invalid_settings_displayed_attributes", InvalidRequest, 400;

@@ -19,6 +19,7 @@ pub struct AppState(Arc<Shared>);
 struct Shared {
     indexes: Indexes,
     queue: Queue,
+    master_key: Option<String>,
     payload_bytes_max: u64,
     /// One permit per search that may run at this moment.
     searching: Arc<Semaphore>,
@@ -28,11 +29,18 @@ struct Shared {
 }
 
 impl AppState {
-    pub fn new(indexes: Indexes, queue: Queue, payload_bytes_max: u64, cores: usize) -> Self {
+    pub fn new(
+        indexes: Indexes,
+        queue: Queue,
+        master_key: Option<String>,
+        payload_bytes_max: u64,
+        cores: usize,
+    ) -> Self {
         let admitted_max = cores * (1 + QUEUED_SEARCHES_PER_WORKER);
         Self(Arc::new(Shared {
             indexes,
             queue,
+            master_key,
             payload_bytes_max,
             searching: Arc::new(Semaphore::new(cores)),
             admitted: Arc::new(Semaphore::new(admitted_max)),
@@ -53,6 +61,11 @@ impl AppState {
         &self.0.queue
     }
 
+    /// The key that requests have to carry, if any.
+    pub fn master_key(&self) -> Option<&str> {
+        self.0.master_key.as_deref()
+    }
+
     /// The largest request body that is accepted, in bytes.
     pub fn payload_bytes_max(&self) -> u64 {
         self.0.payload_bytes_max
@@ -66,13 +79,9 @@ impl AppState {
         F: FnOnce() -> Result<T, ResponseError> + Send + 'static,
         T: Send + 'static,
     {
-        let _admitted = self.0.admitted.try_acquire().map_err(|_| {
-            Self::too_many_searches(self.0.admitted_max)
-        })?;
-        let running: OwnedSemaphorePermit = Arc::clone(&self.0.searching)
-            .acquire_owned()
-            .await
-            .map_err(ResponseError::internal)?;
+        let _admitted = self.0.admitted.try_acquire().map_err(|_| Self::too_many_searches(self.0.admitted_max))?;
+        let running: OwnedSemaphorePermit =
+            Arc::clone(&self.0.searching).acquire_owned().await.map_err(ResponseError::internal)?;
         tokio::task::spawn_blocking(move || {
             // The permit goes with the work: a client that leaves does not make room for another search.
             let _running = running;
@@ -85,9 +94,7 @@ impl AppState {
     fn too_many_searches(admitted_max: usize) -> ResponseError {
         ResponseError::new(
             Code::TooManySearchRequests,
-            format!(
-                "Too many search requests running at the same time: {admitted_max}. Retry after 10s."
-            ),
+            format!("Too many search requests running at the same time: {admitted_max}. Retry after 10s."),
         )
     }
 }

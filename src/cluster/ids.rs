@@ -26,8 +26,17 @@ impl Shard {
     /// Shard of a document: `xxh3_64(primary key as its canonical string) % shard_count`.
     /// The integer 7 and the string "7" are one document in Meilisearch, so both are passed as `7`.
     pub fn of_key(canonical_key: &str, shard_count: u32) -> Self {
+        Self::of_hash(Self::hash_of_key(canonical_key), shard_count)
+    }
+
+    /// The hash that places a key, for those who also need it to tell whether two writes touch the same document.
+    pub fn hash_of_key(canonical_key: &str) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(canonical_key.as_bytes())
+    }
+
+    /// Shard of a document by [`Shard::hash_of_key`].
+    pub fn of_hash(hash: u64, shard_count: u32) -> Self {
         debug_assert!(shard_count > 0 && shard_count <= Self::COUNT_MAX);
-        let hash = xxhash_rust::xxh3::xxh3_64(canonical_key.as_bytes());
         Self((hash % u64::from(shard_count)) as u32)
     }
 

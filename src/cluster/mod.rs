@@ -1,7 +1,17 @@
-//! What the cluster is, and who serves what: names, the snapshot, placement of shards, covering sets.
+//! What the cluster is, and who serves what: names, topology, placement of shards, the snapshot, covering sets, health.
 //!
-//! Nothing here talks to a node or a clock; all of it is plain state that tests drive directly.
+//! Nothing here talks to a node, a clock or a store; all of it is plain state that tests drive directly.
 
+mod covering_set;
+mod health;
 mod ids;
+mod placement;
+mod snapshot;
+mod topology;
 
+pub use covering_set::{CoveringLeg, CoveringSet};
+pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};
+pub use placement::Placement;
+pub use snapshot::{Cluster, Index, Snapshot};
+pub use topology::{Group, Node, NodeIndex, Topology};

@@ -135,7 +135,7 @@ impl Cluster {
     /// Ends everything: the proxy first, so that no request meets a missing node.
     pub async fn stop(&mut self) {
         if let Some(Proxy { child, .. }) = &mut self.proxy {
-            // Pingora drains for minutes on SIGTERM, for a successor to take over; on SIGINT it ends at once.
+            // On SIGTERM it would give its clients time; on SIGINT it ends at once.
             child.signal(Signal::INT);
             child.end().await;
         }
@@ -265,9 +265,9 @@ async fn is_ok(client: &Client, path: &str) -> bool {
     client.get(path).await.is_ok_and(|answer| answer.status == 200)
 }
 
-/// How many nodes the proxy says are active.
+/// How many nodes the proxy says are active and just answered it.
 async fn nodes_reached(admin: &Client) -> Option<usize> {
     let topology = admin.get("/_miroir/topology").await.ok().filter(|answer| answer.status == 200)?.body;
-    let is_active = |node: &&Value| node["status"] == "active";
+    let is_active = |node: &&Value| node["status"] == "active" && node.get("error").is_none();
     Some(topology["nodes"].as_array()?.iter().filter(is_active).count())
 }

@@ -1,3 +1,6 @@
-//! Documents in and out.
+//! Documents in (`write`, whose bodies `formats` reads) and out (`read`).
 
+mod formats;
 pub mod read;
+mod sorted;
+pub mod write;

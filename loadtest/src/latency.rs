@@ -1,0 +1,191 @@
+//! What does the way through the cluster cost, compared with asking a node directly?
+//!
+//! A closed loop: each client sends its next query when it has the answer to the last. Every query goes to the cluster
+//! and to each node in turn, so that all of them meet the same state of the machine; only their ratio means something.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::client::{json_bytes, Client, ClientError, Server};
+use crate::corpus::{Corpus, CorpusError};
+use crate::generate::{self, Kind};
+
+/// Queries to each target that are not measured: they fill caches and open connections.
+const WARM_UP_QUERIES: usize = 50;
+/// The longest latency told apart, in microseconds; the client gives up on a request before that.
+const LATENCY_US_MAX: u64 = 60_000_000;
+/// Significant figures kept of each latency.
+const FIGURES: u8 = 3;
+
+/// What to measure, and how long.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub cluster: Server,
+    pub nodes: Vec<Server>,
+    pub index: String,
+    pub queries: usize,
+    pub clients: usize,
+    pub seed: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LatencyError {
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("a client ended early: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+    #[error("latencies could not be counted: {0}")]
+    Histogram(String),
+}
+
+/// Latencies of one target, in microseconds.
+#[derive(Debug, Clone, Serialize)]
+pub struct Latencies {
+    pub target: String,
+    pub requests: u64,
+    pub p50_us: u64,
+    pub p95_us: u64,
+    pub p99_us: u64,
+    pub max_us: u64,
+}
+
+/// All targets of one run, the cluster first.
+#[derive(Debug, Serialize)]
+pub struct LatencyReport {
+    pub clients: usize,
+    pub targets: Vec<Latencies>,
+    /// The cluster's median divided by the slowest node's; absent without nodes.
+    pub p50_ratio_to_slowest_node: Option<f64>,
+}
+
+/// Measures. The queries are made out of the documents that the cluster serves.
+pub async fn run(options: Options) -> Result<LatencyReport, LatencyError> {
+    let cluster = Client::new(options.cluster.clone())?;
+    let corpus = Corpus::read(&cluster, &options.index).await?;
+    let mut targets = vec![cluster];
+    for node in &options.nodes {
+        targets.push(Client::new(node.clone())?);
+    }
+    let bodies = generate::cases(&corpus, options.queries + WARM_UP_QUERIES, options.seed)
+        .into_iter()
+        .filter(|case| case.kind != Kind::Refused)
+        .map(|case| json_bytes(&case.body))
+        .collect();
+    let work = Arc::new(Work { targets, bodies, index: options.index });
+
+    let warm_up = WARM_UP_QUERIES.min(work.bodies.len());
+    work.ask_all(0..warm_up).await?;
+    let clients = options.clients.max(1);
+    let mut running = JoinSet::new();
+    for client in 0..clients {
+        let work = Arc::clone(&work);
+        let mine = (warm_up + client..work.bodies.len()).step_by(clients);
+        running.spawn(async move { work.ask_all(mine).await });
+    }
+    let mut totals = new_histograms(work.targets.len())?;
+    while let Some(ended) = running.join_next().await {
+        for (total, histogram) in totals.iter_mut().zip(ended??) {
+            total.add(histogram).map_err(|error| LatencyError::Histogram(error.to_string()))?;
+        }
+    }
+    let targets: Vec<Latencies> =
+        work.targets.iter().zip(&totals).map(|(target, histogram)| latencies(target.url(), histogram)).collect();
+    let slowest = targets.iter().skip(1).map(|node| node.p50_us).max();
+    let ratio = slowest.filter(|p50| *p50 > 0).map(|p50| targets[0].p50_us as f64 / p50 as f64);
+    Ok(LatencyReport { clients, targets, p50_ratio_to_slowest_node: ratio })
+}
+
+struct Work {
+    targets: Vec<Client>,
+    bodies: Vec<Vec<u8>>,
+    index: String,
+}
+
+impl Work {
+    /// Sends these queries to every target. Which target is asked first changes from query to query, so that none
+    /// always finds the machine's caches warmed by the others.
+    async fn ask_all(&self, queries: impl Iterator<Item = usize>) -> Result<Vec<Histogram<u64>>, LatencyError> {
+        let mut histograms = new_histograms(self.targets.len())?;
+        for query in queries {
+            for turn in 0..self.targets.len() {
+                let target = (query + turn) % self.targets.len();
+                let latency = self.targets[target].time_search(&self.index, &self.bodies[query]).await?;
+                histograms[target].saturating_record(micros(latency));
+            }
+        }
+        Ok(histograms)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(LATENCY_US_MAX).clamp(1, LATENCY_US_MAX)
+}
+
+fn new_histograms(count: usize) -> Result<Vec<Histogram<u64>>, LatencyError> {
+    let new = || Histogram::new_with_bounds(1, LATENCY_US_MAX, FIGURES);
+    (0..count).map(|_| new().map_err(|error| LatencyError::Histogram(error.to_string()))).collect()
+}
+
+fn latencies(target: &str, histogram: &Histogram<u64>) -> Latencies {
+    Latencies {
+        target: target.to_owned(),
+        requests: histogram.len(),
+        p50_us: histogram.value_at_quantile(0.50),
+        p95_us: histogram.value_at_quantile(0.95),
+        p99_us: histogram.value_at_quantile(0.99),
+        max_us: histogram.max(),
+    }
+}
+
+impl fmt::Display for LatencyReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{} client(s), latencies in milliseconds", self.clients)?;
+        writeln!(out, "{:<34} {:>9} {:>9} {:>9} {:>9} {:>9}", "target", "requests", "p50", "p95", "p99", "max")?;
+        let ms = |us: u64| us as f64 / 1_000.0;
+        for (number, target) in self.targets.iter().enumerate() {
+            let role = if number == 0 { "cluster" } else { "node" };
+            writeln!(
+                out,
+                "{:<34} {:>9} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+                format!("{role} {}", target.target),
+                target.requests,
+                ms(target.p50_us),
+                ms(target.p95_us),
+                ms(target.p99_us),
+                ms(target.max_us),
+            )?;
+        }
+        if let Some(ratio) = self.p50_ratio_to_slowest_node {
+            writeln!(out, "the cluster's p50 is {ratio:.2} times the slowest node's")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_are_quantiles_of_what_was_recorded() {
+        let Ok(mut histograms) = new_histograms(1) else { panic!("the bounds are valid") };
+        (1..=100).for_each(|ms| histograms[0].saturating_record(micros(Duration::from_millis(ms))));
+        let told = latencies("x", &histograms[0]);
+        assert_eq!(told.requests, 100);
+        assert!((49_900..=50_100).contains(&told.p50_us), "{told:?}");
+        assert!((98_900..=99_200).contains(&told.p99_us), "{told:?}");
+    }
+
+    #[test]
+    fn a_latency_out_of_bounds_is_counted_at_the_bound() {
+        assert_eq!(micros(Duration::ZERO), 1);
+        assert_eq!(micros(Duration::from_secs(600)), LATENCY_US_MAX);
+    }
+}

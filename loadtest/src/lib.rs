@@ -1,0 +1,19 @@
+//! Measures a Miroir cluster from the outside, as a client sees it.
+//!
+//! - [`fidelity`]: does the cluster answer what one server with all the documents answers?
+//! - [`latency`]: what does the way through the cluster cost, compared with asking a node directly?
+//!
+//! Both send queries that [`generate`] makes out of the documents themselves ([`corpus`]), the same ones for the same
+//! seed. [`client`] is this crate's own and shares nothing with the proxy, so that no mistake of the proxy can hide in
+//! its measurement.
+
+pub mod client;
+pub mod compare;
+pub mod corpus;
+pub mod fidelity;
+pub mod filters;
+pub mod generate;
+pub mod latency;
+pub mod prefix;
+pub mod rank;
+pub mod report;

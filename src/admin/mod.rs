@@ -1,0 +1,99 @@
+//! The `/_miroir` API: what operators see of the cluster.
+
+use futures_util::future::join_all;
+use serde_json::{json, Value};
+
+use crate::api::Answer;
+use crate::app::App;
+use crate::cluster::{CoveringSet, NodeIndex, Shard, Snapshot};
+use crate::error::ApiError;
+use crate::scatter::NodeRequest;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminRoute {
+    Ready,
+    Topology,
+    Version,
+}
+
+impl AdminRoute {
+    /// `segments` come after `/_miroir`.
+    pub fn recognise(segments: &[&str]) -> Option<Self> {
+        match segments {
+            ["ready"] => Some(AdminRoute::Ready),
+            ["topology"] => Some(AdminRoute::Topology),
+            ["version"] => Some(AdminRoute::Version),
+            _ => None,
+        }
+    }
+
+    pub fn template(self) -> &'static str {
+        match self {
+            AdminRoute::Ready => "/_miroir/ready",
+            AdminRoute::Topology => "/_miroir/topology",
+            AdminRoute::Version => "/_miroir/version",
+        }
+    }
+}
+
+pub async fn answer(app: &App, route: AdminRoute) -> Result<Answer, ApiError> {
+    let snapshot = app.cluster.snapshot();
+    Ok(match route {
+        AdminRoute::Ready => ready(app, &snapshot),
+        AdminRoute::Topology => topology(app, &snapshot).await,
+        AdminRoute::Version => Answer::json(200, &json!({ "version": env!("CARGO_PKG_VERSION") })),
+    })
+}
+
+/// 200 once every shard has a replica that serves reads.
+fn ready(app: &App, snapshot: &Snapshot) -> Answer {
+    let missing = missing_shards(app, snapshot);
+    let status = if missing.is_empty() { 200 } else { 503 };
+    Answer::json(status, &json!({ "ready": missing.is_empty(), "missing_shards": missing }))
+}
+
+fn missing_shards(app: &App, snapshot: &Snapshot) -> Vec<Shard> {
+    let shard_count = app.config.shards;
+    let shards: Vec<Shard> = (0..shard_count).map(Shard).collect();
+    CoveringSet::choose(snapshot, shard_count, &shards, 0, &[]).missing
+}
+
+async fn topology(app: &App, snapshot: &Snapshot) -> Answer {
+    let topology = &snapshot.topology;
+    let nodes = join_all(topology.node_indexes().map(|node| node_view(app, snapshot, node))).await;
+    let groups = topology.groups.iter().map(|group| {
+        let names: Vec<&str> = group.nodes.iter().map(|&node| topology.node(node).id.as_str()).collect();
+        json!({ "id": group.id, "nodes": names })
+    });
+    let degraded = topology.node_indexes().filter(|&node| !snapshot.state(node).serves_reads()).count();
+    let view = json!({
+        "epoch": snapshot.epoch,
+        "shards": app.config.shards,
+        "replication_factor": topology.replication_factor,
+        "groups": groups.collect::<Vec<Value>>(),
+        "nodes": nodes,
+        "degraded_node_count": degraded,
+        "fully_covered": missing_shards(app, snapshot).is_empty(),
+    });
+    Answer::json(200, &view)
+}
+
+async fn node_view(app: &App, snapshot: &Snapshot, node: NodeIndex) -> Value {
+    let described = snapshot.topology.node(node);
+    let mut view = json!({
+        "id": described.id,
+        "address": described.address,
+        "group": described.group,
+        "status": snapshot.state(node).name(),
+        "shard_count": snapshot.placement(app.config.shards).shards_of(node).len(),
+    });
+    match app.scatter.ask(node, &NodeRequest::get("/version")).await {
+        Ok(answer) if answer.is_success() => {
+            let version: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            view["version"] = version["pkgVersion"].clone();
+        }
+        Ok(answer) => view["error"] = json!(ApiError::from_node(answer.status, &answer.body).to_string()),
+        Err(error) => view["error"] = json!(error.to_string()),
+    }
+    view
+}

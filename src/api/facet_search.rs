@@ -1,0 +1,40 @@
+//! `/indexes/{uid}/facet-search`.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Map, Value};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::search::{merged, read_all_shards, worded_by_a_node};
+use super::whole_index::index_path;
+use super::{facts, restriction, whole_body, Answer, Body};
+use crate::app::App;
+use crate::cluster::{CoveringLeg, IndexUid};
+use crate::error::ApiError;
+use crate::merge::facet_search::merge_facet_searches;
+use crate::scatter::NodeRequest;
+
+pub async fn facet_search(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
+    let (snapshot, index) = app.index(uid)?;
+    let body = whole_body(body).await?;
+    let path = index_path(uid, "/facet-search");
+    let parsed: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
+    let facet = parsed.as_ref().and_then(|members| members.get("facetName")).and_then(Value::as_str).map(str::to_owned);
+    let (Some(members), Some(facet)) = (parsed, facet) else {
+        return worded_by_a_node(app, &snapshot, &NodeRequest::json(Method::POST, path, body)).await;
+    };
+    let request_for = |leg: &CoveringLeg| {
+        let body = match restriction::needed(&snapshot, index.shard_count, leg) {
+            None => body.clone(),
+            Some(shards) => {
+                let mut members = members.clone();
+                let filter = members.remove("filter").unwrap_or(Value::Null);
+                members.insert("filter".to_owned(), restriction::restrict(filter, shards));
+                Bytes::from(Value::Object(members).to_string())
+            }
+        };
+        NodeRequest::json(Method::POST, path.clone(), body)
+    };
+    let (legs, missing) = read_all_shards(app, &snapshot, &index, xxh3_64(&body), request_for).await?;
+    merged(merge_facet_searches(&legs, &facet, &facts::of(&index)), &missing)
+}

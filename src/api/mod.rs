@@ -1,0 +1,119 @@
+//! Meilisearch's routes: what each one is, and the plan that it becomes.
+//!
+//! One file per family. A handler checks what the client sent, takes the snapshot once, and either answers, with the help
+//! of `scatter`, `merge`, `documents` and `tasks`, or names the nodes of which one will answer. Nothing here knows Pingora.
+
+mod answer;
+mod documents_read;
+mod documents_write;
+mod facet_search;
+mod facts;
+mod indexes;
+mod query_string;
+mod restriction;
+mod route;
+mod search;
+mod search_query_string;
+pub mod search_request;
+mod server_info;
+mod settings;
+mod stats;
+mod tasks;
+mod whole_index;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+
+use crate::app::App;
+use crate::cluster::NodeIndex;
+use crate::error::{ApiError, Code};
+
+pub use answer::Answer;
+pub use route::{Access, Route, Verb};
+
+/// What a handler sees of a request.
+pub struct Request<'a> {
+    pub path_and_query: &'a str,
+    pub query: Option<&'a str>,
+    pub content_type: Option<&'a str>,
+    pub content_encoding: Option<&'a str>,
+}
+
+/// The request's body as it arrives. Refuses, with `payload_too_large`, to grow beyond the configured size.
+#[async_trait]
+pub trait Body: Send {
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ApiError>;
+}
+
+/// Largest body of a request that is not made of documents: searches, settings, lists of ids.
+const JSON_BODY_BYTES_MAX: usize = 20 << 20;
+
+/// Takes a whole body that is small by its nature.
+async fn whole_body(body: &mut dyn Body) -> Result<Bytes, ApiError> {
+    let Some(first) = body.next_chunk().await? else { return Ok(Bytes::new()) };
+    let Some(second) = body.next_chunk().await? else { return Ok(first) };
+    let mut whole = BytesMut::from(first.as_ref());
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        if whole.len() + chunk.len() > JSON_BODY_BYTES_MAX {
+            return Err(ApiError::new(
+                Code::PayloadTooLarge,
+                format!("The provided payload reached the size limit. The maximum accepted payload size is {JSON_BODY_BYTES_MAX} bytes."),
+            ));
+        }
+        whole.extend_from_slice(&chunk);
+        next = body.next_chunk().await?;
+    }
+    Ok(whole.freeze())
+}
+
+/// How a request gets its answer.
+pub enum Plan {
+    /// Here: from Miroir's own state, or merged from several nodes.
+    Answer(Answer),
+    /// From one node, streamed through on Pingora's upstream path.
+    Forward(Forward),
+}
+
+/// A request that one node answers as it stands, but for reserved fields.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Nodes that can answer; the next is tried when one fails.
+    pub candidates: Vec<NodeIndex>,
+    /// Whether the answer is a document, out of which the reserved fields are taken.
+    pub is_document: bool,
+}
+
+impl From<Answer> for Plan {
+    fn from(answer: Answer) -> Self {
+        Plan::Answer(answer)
+    }
+}
+
+/// Makes and, unless one node is to answer it, carries out the plan for a request.
+pub async fn plan(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
+    Ok(match route {
+        Route::Health => server_info::health().into(),
+        Route::Version => server_info::version(app)?,
+        Route::Stats => stats::all(app).await?.into(),
+        Route::Indexes(Verb::Get) => indexes::list(app, request)?.into(),
+        Route::Indexes(_) => indexes::create(app, body).await?.into(),
+        Route::Index(uid, Verb::Delete) => indexes::delete(app, uid).await?.into(),
+        Route::Index(uid, _) => indexes::get(app, uid)?.into(),
+        Route::IndexStats(uid) => stats::one(app, uid).await?.into(),
+        Route::Settings(uid, sub, verb) => settings::handle(app, uid, sub.as_deref(), *verb, body).await?.into(),
+        Route::Documents(uid, Verb::Get) => documents_read::list(app, uid, request).await?.into(),
+        Route::Documents(uid, Verb::Delete) => whole_index::delete_all(app, uid).await?.into(),
+        Route::Documents(uid, verb) => documents_write::add(app, uid, *verb, request, body).await?.into(),
+        Route::DocumentsFetch(uid) => documents_read::fetch(app, uid, body).await?.into(),
+        Route::DocumentsDeleteBatch(uid) => documents_write::delete_batch(app, uid, body).await?.into(),
+        Route::DocumentsDelete(uid) => whole_index::delete_by_filter(app, uid, body).await?.into(),
+        Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id).await?.into(),
+        Route::Document(uid, id, _) => documents_read::one(app, uid, id)?,
+        Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
+        Route::FacetSearch(uid) => facet_search::facet_search(app, uid, body).await?.into(),
+        Route::Tasks => tasks::list(app, request).await?.into(),
+        Route::Task(uid) => tasks::get(app, *uid).await?.into(),
+        Route::Admin(route) => crate::admin::answer(app, *route).await?.into(),
+    })
+}

@@ -1,0 +1,200 @@
+//! Recognising routes.
+
+use http::Method;
+
+use super::query_string::percent_decode;
+use crate::admin::AdminRoute;
+use crate::cluster::{IndexUid, TaskUid};
+use crate::error::{ApiError, Code};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// A request's route, its parts parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    Health,
+    Version,
+    Stats,
+    Indexes(Verb),
+    Index(IndexUid, Verb),
+    IndexStats(IndexUid),
+    /// With the name of the sub-route, if any.
+    Settings(IndexUid, Option<String>, Verb),
+    Documents(IndexUid, Verb),
+    DocumentsFetch(IndexUid),
+    DocumentsDeleteBatch(IndexUid),
+    DocumentsDelete(IndexUid),
+    /// With the document id, percent-decoded.
+    Document(IndexUid, String, Verb),
+    Search(IndexUid, Verb),
+    FacetSearch(IndexUid),
+    Tasks,
+    Task(TaskUid),
+    Admin(AdminRoute),
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Anyone,
+    MasterKey,
+    AdminKey,
+}
+
+impl Route {
+    /// `path` is without the query string. Unknown paths are `not_found`; routes of Meilisearch that Miroir does not serve
+    /// say so.
+    pub fn recognise(method: &Method, path: &str) -> Result<Self, ApiError> {
+        use Verb::{Delete, Get, Patch, Post, Put};
+        let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let verb = match *method {
+            Method::GET | Method::HEAD => Get,
+            Method::POST => Post,
+            Method::PUT => Put,
+            Method::PATCH => Patch,
+            Method::DELETE => Delete,
+            _ => return Err(no_such_method(method, path)),
+        };
+        let index = |uid: &str| IndexUid::parse(&percent_decode(uid));
+        let route = match (segments.as_slice(), verb) {
+            (["health"], Get) => Route::Health,
+            (["version"], Get) => Route::Version,
+            (["stats"], Get) => Route::Stats,
+            (["indexes"], Get | Post) => Route::Indexes(verb),
+            (["indexes", uid], Get | Delete) => Route::Index(index(uid)?, verb),
+            (["indexes", uid, "stats"], Get) => Route::IndexStats(index(uid)?),
+            (["indexes", uid, "settings"], Get | Patch | Delete) => Route::Settings(index(uid)?, None, verb),
+            (["indexes", uid, "settings", sub], Get | Put | Patch | Delete) => {
+                Route::Settings(index(uid)?, Some((*sub).to_owned()), verb)
+            }
+            (["indexes", uid, "documents"], Get | Post | Put | Delete) => Route::Documents(index(uid)?, verb),
+            (["indexes", uid, "documents", "fetch"], Post) => Route::DocumentsFetch(index(uid)?),
+            (["indexes", uid, "documents", "delete-batch"], Post) => Route::DocumentsDeleteBatch(index(uid)?),
+            (["indexes", uid, "documents", "delete"], Post) => Route::DocumentsDelete(index(uid)?),
+            (["indexes", uid, "documents", id], Get | Delete) => {
+                Route::Document(index(uid)?, percent_decode(id).into_owned(), verb)
+            }
+            (["indexes", uid, "search"], Get | Post) => Route::Search(index(uid)?, verb),
+            (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
+            (["tasks"], Get) => Route::Tasks,
+            (["tasks", uid], Get) => Route::Task(task_uid(uid)?),
+            (["_miroir", rest @ ..], Get) => Route::Admin(AdminRoute::recognise(rest).ok_or_else(|| not_found(path))?),
+            (segments, _) => return Err(unserved(segments, method, path)),
+        };
+        Ok(route)
+    }
+
+    pub fn access(&self) -> Access {
+        match self {
+            Route::Health | Route::Admin(AdminRoute::Ready) => Access::Anyone,
+            Route::Admin(_) => Access::AdminKey,
+            _ => Access::MasterKey,
+        }
+    }
+
+    /// The route as metrics name it: a template, so that the label's values are few.
+    pub fn template(&self) -> &'static str {
+        match self {
+            Route::Health => "/health",
+            Route::Version => "/version",
+            Route::Stats => "/stats",
+            Route::Indexes(_) => "/indexes",
+            Route::Index(..) => "/indexes/{uid}",
+            Route::IndexStats(_) => "/indexes/{uid}/stats",
+            Route::Settings(..) => "/indexes/{uid}/settings",
+            Route::Documents(..) => "/indexes/{uid}/documents",
+            Route::DocumentsFetch(_) => "/indexes/{uid}/documents/fetch",
+            Route::DocumentsDeleteBatch(_) => "/indexes/{uid}/documents/delete-batch",
+            Route::DocumentsDelete(_) => "/indexes/{uid}/documents/delete",
+            Route::Document(..) => "/indexes/{uid}/documents/{id}",
+            Route::Search(..) => "/indexes/{uid}/search",
+            Route::FacetSearch(_) => "/indexes/{uid}/facet-search",
+            Route::Tasks => "/tasks",
+            Route::Task(_) => "/tasks/{uid}",
+            Route::Admin(route) => route.template(),
+        }
+    }
+}
+
+fn task_uid(text: &str) -> Result<TaskUid, ApiError> {
+    let invalid = || {
+        let message = format!("Task uid is invalid. It should only contain numeric characters, got `{text}`.");
+        ApiError::new(Code::InvalidTaskUids, message)
+    };
+    text.parse().map(TaskUid).map_err(|_| invalid())
+}
+
+fn not_found(path: &str) -> ApiError {
+    ApiError::new(Code::NotFound, format!("There is no route `{path}`."))
+}
+
+fn no_such_method(method: &Method, path: &str) -> ApiError {
+    ApiError::new(Code::MethodNotAllowed, format!("`{path}` has no method {method}."))
+}
+
+/// Meilisearch's route families that Miroir does not serve: clients learn that it is Miroir who lacks them.
+const UNSERVED: [&str; 12] = [
+    "keys",
+    "multi-search",
+    "swap-indexes",
+    "dumps",
+    "snapshots",
+    "batches",
+    "experimental-features",
+    "network",
+    "webhooks",
+    "chats",
+    "logs",
+    "export",
+];
+
+fn unserved(segments: &[&str], method: &Method, path: &str) -> ApiError {
+    let not_supported = || ApiError::new(Code::MiroirNotSupported, format!("Miroir does not serve {method} `{path}`."));
+    match segments {
+        [family, ..] if UNSERVED.contains(family) => not_supported(),
+        ["tasks" | "indexes", ..] => not_supported(),
+        ["health" | "version" | "stats" | "_miroir"] => no_such_method(method, path),
+        _ => not_found(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> IndexUid {
+        IndexUid::parse(name).unwrap()
+    }
+
+    #[test]
+    fn routes_are_recognised_by_method_and_path() {
+        let cases = [
+            (Method::GET, "/health", Route::Health),
+            (Method::POST, "/indexes/movies/search", Route::Search(uid("movies"), Verb::Post)),
+            (Method::PUT, "/indexes/movies/documents", Route::Documents(uid("movies"), Verb::Put)),
+            (Method::GET, "/indexes/m/documents/a%20b", Route::Document(uid("m"), "a b".to_owned(), Verb::Get)),
+            (Method::POST, "/indexes/m/documents/delete-batch", Route::DocumentsDeleteBatch(uid("m"))),
+            (Method::GET, "/tasks/12", Route::Task(TaskUid(12))),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(Route::recognise(&method, path).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_served_says_why() {
+        let code = |method: Method, path: &str| Route::recognise(&method, path).unwrap_err().body.code.into_owned();
+        assert_eq!(code(Method::GET, "/nonsense"), "not_found");
+        assert_eq!(code(Method::GET, "/keys"), "miroir_not_supported");
+        assert_eq!(code(Method::POST, "/health"), "method_not_allowed");
+        assert_eq!(code(Method::GET, "/indexes/a%2Fb"), "invalid_index_uid");
+        assert_eq!(code(Method::GET, "/tasks/x"), "invalid_task_uids");
+    }
+}

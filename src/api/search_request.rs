@@ -1,0 +1,304 @@
+//! A search as a client asked for it, what each node is asked instead, and the way back.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::{to_raw_value, RawValue};
+
+use super::search_query_string;
+use crate::cluster::Shard;
+use crate::merge::reserved::{is_private_use, SHARD_FIELD};
+use crate::merge::search::{merge_searches, Paging, SearchMerge};
+use crate::merge::splice::{AddedAttribute, Visibility};
+use crate::merge::{IndexFacts, Leg, MergeError};
+
+/// Meilisearch's default of `limit` and `hitsPerPage`.
+const LIMIT_DEFAULT: usize = 20;
+/// Meilisearch's default of `hybrid.semanticRatio`.
+const SEMANTIC_RATIO_DEFAULT: f64 = 0.5;
+
+/// What became of a client's request.
+#[derive(Debug)]
+pub enum ParsedSearch {
+    Search(Box<SearchRequest>),
+    /// Miroir cannot read some value that it needs, so Meilisearch will not accept it either. The request goes to one node
+    /// unchanged, so that the error is Meilisearch's own.
+    PassThrough,
+}
+
+/// A search as the client asked for it, whether by POST or by GET.
+#[derive(Debug)]
+pub struct SearchRequest {
+    members: Members,
+    /// `q` as the client sent it.
+    query: String,
+    paging: Paging,
+    attributes_to_retrieve: Option<Vec<String>>,
+    /// Attributes to highlight or crop, crop lengths removed.
+    formatted: Vec<String>,
+    facets: Vec<String>,
+    distinct: Option<String>,
+    show_ranking_score: bool,
+    show_ranking_score_details: bool,
+    /// Weight of vector hits, when the search is one by words and by vector.
+    semantic_ratio: Option<f64>,
+}
+
+impl SearchRequest {
+    /// Reads the body of a `POST`.
+    pub fn from_json(body: &[u8]) -> ParsedSearch {
+        match serde_json::from_slice(body).ok().and_then(Self::from_members) {
+            Some(request) => ParsedSearch::Search(Box::new(request)),
+            None => ParsedSearch::PassThrough,
+        }
+    }
+
+    /// Reads the query string of a `GET`, whose forms (lists with commas, numbers, booleans) become those of a body.
+    pub fn from_query(query_string: &str) -> ParsedSearch {
+        match search_query_string::to_members(query_string).and_then(|members| Self::from_members(Members(members))) {
+            Some(request) => ParsedSearch::Search(Box::new(request)),
+            None => ParsedSearch::PassThrough,
+        }
+    }
+
+    fn from_members(members: Members) -> Option<Self> {
+        // Filters of other types fail; restricted ones would fail in other words.
+        if members.get("filter").is_some_and(|filter| !matches!(filter.as_bytes()[0], b'"' | b'[' | b'n')) {
+            return None;
+        }
+        let query = members.read::<Option<String>>("q")?.unwrap_or_default();
+        let page = members.read::<Option<usize>>("page")?;
+        let hits_per_page = members.read::<Option<usize>>("hitsPerPage")?;
+        let offset = members.read_or("offset", 0)?;
+        let limit = members.read_or("limit", LIMIT_DEFAULT)?;
+        let paging = match (page, hits_per_page) {
+            (None, None) => Paging::Window { offset, limit },
+            (page, hits) => Paging::Page { page: page.unwrap_or(1), hits_per_page: hits.unwrap_or(LIMIT_DEFAULT) },
+        };
+        let mut formatted = members.read::<Option<Vec<String>>>("attributesToHighlight")?.unwrap_or_default();
+        let cropped = members.read::<Option<Vec<String>>>("attributesToCrop")?.unwrap_or_default();
+        formatted.extend(cropped.iter().map(|crop| match crop.rsplit_once(':') {
+            Some((attribute, _length)) => attribute.to_owned(),
+            None => crop.clone(),
+        }));
+        let hybrid = members.read::<Option<Hybrid>>("hybrid")?;
+        let semantic_ratio = hybrid
+            .map(|hybrid| hybrid.semantic_ratio.unwrap_or(SEMANTIC_RATIO_DEFAULT))
+            // At the ends, and without words, there is only one kind of hit.
+            .filter(|ratio| *ratio > 0.0 && *ratio < 1.0 && !query.trim().is_empty());
+        Some(Self {
+            paging,
+            attributes_to_retrieve: members.read("attributesToRetrieve")?,
+            formatted,
+            facets: members.read::<Option<Vec<String>>>("facets")?.unwrap_or_default(),
+            distinct: members.read("distinct")?,
+            show_ranking_score: members.read_or("showRankingScore", false)?,
+            show_ranking_score_details: members.read_or("showRankingScoreDetails", false)?,
+            semantic_ratio,
+            query,
+            members,
+        })
+    }
+
+    /// The client's filter as it stands in the body, for narrowing.
+    pub fn filter(&self) -> Option<&str> {
+        self.members.get("filter")
+    }
+
+    pub fn paging(&self) -> Paging {
+        self.paging
+    }
+
+    /// Body of the search that one leg is asked: the client's members as they are, but for
+    /// - `filter`, ANDed with the restriction to `shards`, without which a document on two nodes would count twice;
+    /// - paging: from the first hit to the last of the page, since any of them may come from this leg alone;
+    /// - score details, which decide the order, and the fields that the merge needs;
+    /// - `q`, freed of the characters in which shards are written.
+    pub fn leg_body(&self, shards: Option<&[Shard]>, index: &IndexFacts) -> Bytes {
+        let mut members = Vec::with_capacity(self.members.0.len() + 8);
+        let mut set = |name: &str, value: serde_json::Value| members.push((name.to_owned(), raw(&value)));
+        let end = self.paging.positions(index.max_total_hits).end;
+        match self.paging {
+            Paging::Window { .. } => {
+                set("offset", 0.into());
+                set("limit", end.into());
+            }
+            Paging::Page { .. } => {
+                set("page", 1.into());
+                set("hitsPerPage", end.into());
+            }
+        }
+        set("showRankingScoreDetails", true.into());
+        if self.semantic_ratio.is_some() {
+            set("showRankingScore", true.into());
+        }
+        if let Some(filter) = shards.and_then(|shards| self.restricted_filter(shards)) {
+            set("filter", filter);
+        }
+        if let Some(added) = self.added_attribute(index) {
+            let mut attributes = self.attributes_to_retrieve.clone().unwrap_or_default();
+            attributes.push(added.name);
+            set("attributesToRetrieve", attributes.into());
+        }
+        if !self.facets.is_empty() && !self.facets.iter().any(|facet| facet == "*" || facet == SHARD_FIELD) {
+            // Its counts add up to the number of matching documents, on which Meilisearch's order of values depends.
+            let mut facets = self.facets.clone();
+            facets.push(SHARD_FIELD.to_owned());
+            set("facets", facets.into());
+        }
+        if self.query.contains(is_private_use) {
+            set("q", self.query.replace(is_private_use, "").into());
+        }
+        Members(members).over(&self.members)
+    }
+
+    /// `["_miroir_shard IN [..]", <the client's filter>]`. Elements of the outer array are ANDed, so the client's own array
+    /// is continued, not nested: an inner array would mean OR.
+    fn restricted_filter(&self, shards: &[Shard]) -> Option<serde_json::Value> {
+        let names: Vec<String> = shards.iter().map(|shard| format!("\"{}\"", shard.as_char())).collect();
+        let mut all = vec![format!("{SHARD_FIELD} IN [{}]", names.join(", ")).into()];
+        match serde_json::from_str(self.members.get("filter").unwrap_or("null")).ok()? {
+            serde_json::Value::Array(filters) => all.extend(filters),
+            serde_json::Value::String(filter) => all.push(filter.into()),
+            _ => {}
+        }
+        Some(all.into())
+    }
+
+    fn distinct_attribute<'a>(&'a self, index: &'a IndexFacts) -> Option<&'a str> {
+        self.distinct.as_deref().or(index.distinct_attribute.as_deref())
+    }
+
+    /// The attribute that legs are asked for although the client did not ask for it.
+    fn added_attribute(&self, index: &IndexFacts) -> Option<AddedAttribute> {
+        let name = self.distinct_attribute(index)?;
+        let asked = self.attributes_to_retrieve.as_ref()?;
+        // Asking for `seller` gives `seller.id` too.
+        let gives = |attribute: &String| {
+            attribute == "*"
+                || name.strip_prefix(attribute.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if asked.iter().any(gives) {
+            return None;
+        }
+        let top = name.split('.').next().unwrap_or(name);
+        let is_in_top = |attribute: &String| attribute.strip_prefix(top).is_some_and(|rest| rest.starts_with('.'));
+        Some(AddedAttribute {
+            name: name.to_owned(),
+            shares_member: asked.iter().any(is_in_top),
+            stays_in_formatted: self.formatted.iter().any(gives),
+        })
+    }
+
+    /// Hash of the query without its paging. Pages of one query must come from the same replicas, because nodes break ties
+    /// in their own insertion order.
+    pub fn fingerprint(&self) -> u64 {
+        let mut members: Vec<_> = self.members.0.iter().collect();
+        members.retain(|(name, _)| !matches!(name.as_str(), "offset" | "limit" | "page" | "hitsPerPage"));
+        members.sort_by_key(|(name, _)| name);
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        for (name, value) in members {
+            // JSON holds no zero byte, so no two queries run into the same text.
+            hash.update(name.as_bytes());
+            hash.update(&[0]);
+            hash.update(value.get().as_bytes());
+            hash.update(&[0]);
+        }
+        hash.digest()
+    }
+
+    /// The answer to the client, from those of the legs that were asked with [`SearchRequest::leg_body`].
+    pub fn merge(&self, legs: &[Leg], index: &IndexFacts) -> Result<Bytes, MergeError> {
+        let visible = Visibility {
+            ranking_score: self.show_ranking_score,
+            ranking_score_details: self.show_ranking_score_details,
+            added: self.added_attribute(index),
+        };
+        let request = SearchMerge {
+            query: &self.query,
+            paging: self.paging,
+            distinct: self.distinct_attribute(index),
+            semantic_ratio: self.semantic_ratio,
+            visible: &visible,
+        };
+        merge_searches(legs, &request, index)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hybrid {
+    semantic_ratio: Option<f64>,
+}
+
+/// The members of a request in the client's order, values as the client wrote them.
+#[derive(Debug, Default)]
+pub(super) struct Members(pub(super) Vec<(String, Box<RawValue>)>);
+
+impl Members {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value.get())
+    }
+
+    /// A member's value; `null` when it is absent. `None`: it is there and cannot be read.
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.get(name).unwrap_or("null")).ok()
+    }
+
+    /// A member's value, which may be absent but not `null`. `None`: it is there and cannot be read.
+    fn read_or<T: DeserializeOwned>(&self, name: &str, default: T) -> Option<T> {
+        match self.get(name) {
+            Some(value) => serde_json::from_str(value).ok(),
+            None => Some(default),
+        }
+    }
+
+    /// These members in place of those of the same name in `base`, the rest of `base` as it is.
+    fn over(self, base: &Members) -> Bytes {
+        let kept = base.0.iter().filter(|(name, _)| self.get(name).is_none());
+        let mut out = Vec::new();
+        for (name, value) in kept.chain(&self.0) {
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            crate::merge::json::push_string(name, &mut out);
+            out.push(b':');
+            out.extend_from_slice(value.get().as_bytes());
+        }
+        out.push(b'}');
+        out.into()
+    }
+}
+
+/// A value built here as raw JSON.
+pub(super) fn raw(value: &serde_json::Value) -> Box<RawValue> {
+    to_raw_value(value).expect("a tree of JSON values always serializes")
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Cow<str>, Box<RawValue>>()? {
+                    // Of members of the same name the last counts.
+                    members.retain(|(earlier, _): &(String, _)| *earlier != name);
+                    members.push((name.into_owned(), value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+#[cfg(test)]
+#[path = "search_request_tests.rs"]
+mod tests;

@@ -1,0 +1,261 @@
+//! `/indexes/{uid}/settings` and its sub-routes: every node gets the same settings, and the client reads what it wrote.
+//!
+//! A sub-route is one member of the whole, so all of them become one `PATCH` of the whole on the nodes. What Miroir adds
+//! (its filterable field, the nodes' own number of listed facet values) goes in on the way to the nodes and comes out on the way back.
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::{json, Map, Value};
+
+use super::search::worded_by_a_node;
+use super::whole_index::{accepted, broadcast, ensure_index, index_path, node_tasks};
+use super::{facts, whole_body, Answer, Body, Verb};
+use crate::app::{record_of, App};
+use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
+use crate::documents::SHARD_FIELD;
+use crate::error::{ApiError, Code};
+use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
+use crate::scatter::NodeRequest;
+use crate::tasks::{NewTask, TaskKind};
+
+/// The settings that reading depends on, and which are therefore kept in the index's record.
+const RECORDED: [&str; 3] = ["distinctAttribute", "faceting", "pagination"];
+
+/// Sub-routes and whether they are changed by `PATCH` (objects, which are merged) or by `PUT`.
+const SUB_ROUTES: [(&str, Verb); 23] = [
+    ("chat", Verb::Patch),
+    ("dictionary", Verb::Put),
+    ("displayed-attributes", Verb::Put),
+    ("distinct-attribute", Verb::Put),
+    ("embedders", Verb::Patch),
+    ("facet-search", Verb::Put),
+    ("faceting", Verb::Patch),
+    ("filterable-attributes", Verb::Put),
+    ("foreign-keys", Verb::Put),
+    ("localized-attributes", Verb::Put),
+    ("non-separator-tokens", Verb::Put),
+    ("pagination", Verb::Patch),
+    ("prefix-search", Verb::Put),
+    ("proximity-precision", Verb::Put),
+    ("ranking-rules", Verb::Put),
+    ("search-cutoff-ms", Verb::Put),
+    ("searchable-attributes", Verb::Put),
+    ("separator-tokens", Verb::Put),
+    ("sortable-attributes", Verb::Put),
+    ("stop-words", Verb::Put),
+    ("synonyms", Verb::Put),
+    ("typo-tolerance", Verb::Patch),
+    ("vector-store", Verb::Patch),
+];
+
+pub async fn handle(
+    app: &App,
+    uid: &IndexUid,
+    sub_route: Option<&str>,
+    verb: Verb,
+    body: &mut dyn Body,
+) -> Result<Answer, ApiError> {
+    let member = match sub_route {
+        None => None,
+        Some(name) => {
+            let known = SUB_ROUTES.iter().find(|(known, _)| *known == name);
+            let (_, changes) =
+                known.ok_or_else(|| ApiError::new(Code::NotFound, format!("There is no setting `{name}`.")))?;
+            if !matches!(verb, Verb::Get | Verb::Delete) && verb != *changes {
+                return Err(ApiError::new(Code::MethodNotAllowed, format!("The setting `{name}` has no such method.")));
+            }
+            Some(camel_case(name))
+        }
+    };
+    match (verb, member) {
+        (Verb::Get, member) => read(app, uid, member.as_deref()).await,
+        (Verb::Delete, Some(member)) => write(app, uid, Map::from_iter([(member, Value::Null)])).await,
+        (Verb::Delete, None) => reset_all(app, uid).await,
+        (_, Some(member)) => {
+            let value = parse(&whole_body(body).await?)?;
+            write(app, uid, Map::from_iter([(member, value)])).await
+        }
+        (_, None) => match parse(&whole_body(body).await?)? {
+            Value::Object(patch) => write(app, uid, patch).await,
+            _ => Err(ApiError::new(Code::BadRequest, "Invalid value type: expected an object")),
+        },
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Err(ApiError::new(Code::MissingPayload, "A json payload is missing."));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
+    })
+}
+
+/// `displayed-attributes` becomes `displayedAttributes`.
+fn camel_case(kebab: &str) -> String {
+    let mut parts = kebab.split('-');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |name, part| {
+        let (head, tail) = part.split_at(1);
+        name + &head.to_ascii_uppercase() + tail
+    })
+}
+
+async fn read(app: &App, uid: &IndexUid, member: Option<&str>) -> Result<Answer, ApiError> {
+    let (snapshot, index) = app.index(uid)?;
+    let mut settings = of_one_node(app, &snapshot, &index).await?;
+    remove_own(&mut settings, &index);
+    match member {
+        None => Ok(Answer::json(200, &settings)),
+        Some(member) => match settings.get(member) {
+            Some(value) => Ok(Answer::json(200, value)),
+            // The nodes' version lacks it, or names the sub-route otherwise: their answer is the right one.
+            None => {
+                let sub_route =
+                    SUB_ROUTES.iter().find(|(name, _)| camel_case(name) == member).map_or("", |(name, _)| *name);
+                worded_by_a_node(app, &snapshot, &NodeRequest::get(index_path(uid, &format!("/settings/{sub_route}"))))
+                    .await
+            }
+        },
+    }
+}
+
+async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Map<String, Value>, ApiError> {
+    let candidates: Vec<NodeIndex> =
+        snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
+    let answer = app.scatter.first_answer(&candidates, &NodeRequest::get(index_path(&index.uid, "/settings"))).await?;
+    serde_json::from_slice(&answer.body)
+        .map_err(|error| ApiError::new(Code::Internal, format!("A node's settings cannot be read: {error}.")))
+}
+
+/// Takes out what [`add_own`] put in.
+fn remove_own(settings: &mut Map<String, Value>, index: &Index) {
+    if let Some(Value::Array(attributes)) = settings.get_mut("filterableAttributes") {
+        attributes.retain(|attribute| attribute != SHARD_FIELD);
+    }
+    if let Some(Value::Object(faceting)) = settings.get_mut("faceting") {
+        let own = index.settings.pointer("/faceting/maxValuesPerFacet").cloned();
+        faceting.insert("maxValuesPerFacet".to_owned(), own.unwrap_or_else(|| json!(MAX_VALUES_PER_FACET_DEFAULT)));
+    }
+}
+
+/// The patch for the nodes. `recorded` are the index's recorded settings as they will be after it.
+fn add_own(mut patch: Map<String, Value>, recorded: &Value) -> Map<String, Value> {
+    match patch.get_mut("filterableAttributes") {
+        Some(Value::Array(attributes)) if attributes.iter().all(|attribute| attribute != SHARD_FIELD) => {
+            attributes.push(json!(SHARD_FIELD));
+        }
+        Some(reset @ Value::Null) => *reset = json!([SHARD_FIELD]),
+        _ => {}
+    }
+    let node_max = || json!(facts::node_max_values_per_facet(recorded));
+    match patch.get_mut("faceting") {
+        Some(Value::Object(faceting)) => drop(faceting.insert("maxValuesPerFacet".to_owned(), node_max())),
+        Some(reset @ Value::Null) => *reset = json!({ "maxValuesPerFacet": node_max(), "sortFacetValuesBy": null }),
+        _ => {}
+    }
+    patch
+}
+
+/// The recorded settings after a patch: objects are merged, null restores the default.
+fn record_patch(recorded: &Value, patch: &Map<String, Value>) -> Value {
+    let mut recorded = recorded.clone();
+    let relevant = patch.iter().filter(|(name, _)| RECORDED.contains(&name.as_str()));
+    merge_patch(&mut recorded, &Value::Object(relevant.map(|(name, value)| (name.clone(), value.clone())).collect()));
+    recorded
+}
+
+/// JSON merge patch, RFC 7396.
+fn merge_patch(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let Value::Object(target) = target else { unreachable!("it was just made an object") };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge_patch(target.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+async fn write(app: &App, uid: &IndexUid, patch: Map<String, Value>) -> Result<Answer, ApiError> {
+    if patch.get("filterableAttributes").is_some_and(mentions_own_field) {
+        let message = format!("`{SHARD_FIELD}` is Miroir's own field and cannot be set.");
+        return Err(ApiError::new(Code::MiroirReservedField, message));
+    }
+    let (index, creation) = ensure_index(app, uid).await?;
+    let _order = index.write_order.lock().await;
+    let (snapshot, index) = app.index(uid)?;
+    let recorded = record_patch(&index.settings, &patch);
+    let body = Bytes::from(Value::Object(add_own(patch.clone(), &recorded)).to_string());
+    let request = NodeRequest::json(Method::PATCH, index_path(uid, "/settings"), body);
+    let legs = broadcast(app, &snapshot, &request).await.map_err(|refusal| refusal.error)?;
+    if recorded != index.settings {
+        let mut record = record_of(&index);
+        record.settings = recorded;
+        app.put_index(record).await?;
+    }
+    let legs = creation.into_iter().chain(node_tasks(&snapshot, legs)).collect();
+    let task = NewTask::followed(TaskKind::SettingsUpdate, Some(uid.clone()), snapshot.topology.copies(), legs);
+    accepted(app, task.with_details(Value::Object(patch))).await
+}
+
+fn mentions_own_field(attributes: &Value) -> bool {
+    attributes.as_array().is_some_and(|attributes| attributes.iter().any(|attribute| attribute == SHARD_FIELD))
+}
+
+/// Every setting that the nodes have is set to its default in one patch, so that Miroir's field stays filterable throughout.
+async fn reset_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
+    let (snapshot, index) = app.index(uid)?;
+    let names = of_one_node(app, &snapshot, &index).await?;
+    write(app, uid, names.into_iter().map(|(name, _)| (name, Value::Null)).collect()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn miroirs_field_stays_filterable_whatever_the_client_sets() {
+        let sent = |patch: Value| Value::Object(add_own(object(patch), &json!({})));
+        assert_eq!(
+            sent(json!({ "filterableAttributes": ["a"] })),
+            json!({ "filterableAttributes": ["a", "_miroir_shard"] })
+        );
+        assert_eq!(sent(json!({ "filterableAttributes": null })), json!({ "filterableAttributes": ["_miroir_shard"] }));
+        assert_eq!(sent(json!({ "stopWords": ["the"] })), json!({ "stopWords": ["the"] }));
+    }
+
+    #[test]
+    fn nodes_list_all_values_where_facets_are_ordered_by_count() {
+        let patch = object(json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
+        let recorded = record_patch(&json!({}), &patch);
+        assert_eq!(recorded, json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
+        assert_eq!(add_own(patch, &recorded)["faceting"]["maxValuesPerFacet"], 100_000);
+    }
+
+    #[test]
+    fn a_null_restores_the_default_in_the_record() {
+        let recorded = json!({ "distinctAttribute": "sku", "pagination": { "maxTotalHits": 10 } });
+        let patch =
+            object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "stopWords": ["a"] }));
+        assert_eq!(record_patch(&recorded, &patch), json!({ "pagination": { "maxTotalHits": 20 } }));
+    }
+
+    #[test]
+    fn sub_routes_name_members_of_the_whole() {
+        assert_eq!(camel_case("non-separator-tokens"), "nonSeparatorTokens");
+        assert_eq!(camel_case("synonyms"), "synonyms");
+        assert_eq!(camel_case("search-cutoff-ms"), "searchCutoffMs");
+    }
+}

@@ -1,0 +1,116 @@
+//! `/stats` and `/indexes/{uid}/stats`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::future::{join_all, try_join_all};
+use http::Method;
+use serde::Deserialize;
+use serde_json::{json, Map, Value};
+use time::OffsetDateTime;
+
+use super::search::read_all_shards;
+use super::whole_index::index_path;
+use super::{restriction, Answer};
+use crate::app::App;
+use crate::cluster::{CoveringLeg, Index, IndexUid, NodeIndex, Shard, Snapshot};
+use crate::documents::SHARD_FIELD;
+use crate::error::{ApiError, Code};
+use crate::merge::documents::total_of_list;
+use crate::scatter::NodeRequest;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeStats {
+    #[serde(default)]
+    raw_document_db_size: u64,
+    is_indexing: bool,
+    field_distribution: BTreeMap<String, u64>,
+}
+
+pub async fn one(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
+    let (snapshot, index) = app.index(uid)?;
+    let (stats, missing) = of_index(app, &snapshot, &index).await?;
+    Ok(Answer::json(200, &stats).without_shards(&missing))
+}
+
+pub async fn all(app: &App) -> Result<Answer, ApiError> {
+    let snapshot = app.cluster.snapshot();
+    let indexes: Vec<_> = snapshot.indexes().cloned().collect();
+    let of_all = try_join_all(indexes.iter().map(|index| of_index(app, &snapshot, index))).await?;
+    let mut missing: Vec<Shard> = of_all.iter().flat_map(|(_, missing)| missing.iter().copied()).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    let by_uid: Map<String, Value> =
+        indexes.iter().zip(of_all).map(|(index, (stats, _))| (index.uid.as_str().to_owned(), stats)).collect();
+    let last_update = indexes.iter().map(|index| index.updated_at).max();
+    let last_update =
+        last_update.map(|time: OffsetDateTime| time.format(&time::format_description::well_known::Rfc3339));
+    let (database_size, used_database_size) = database_sizes(app, &snapshot).await;
+    let stats = json!({
+        "databaseSize": database_size,
+        "usedDatabaseSize": used_database_size,
+        "lastUpdate": last_update.and_then(Result::ok),
+        "indexes": by_uid,
+    });
+    Ok(Answer::json(200, &stats).without_shards(&missing))
+}
+
+/// Sizes on all nodes that answer: what the cluster takes on disk, every copy counted.
+async fn database_sizes(app: &App, snapshot: &Snapshot) -> (u64, u64) {
+    let request = NodeRequest::get("/stats");
+    let nodes: Vec<NodeIndex> =
+        snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
+    let answers = join_all(nodes.iter().map(|&node| app.scatter.ask(node, &request))).await;
+    let stats = answers.into_iter().flatten().filter_map(|answer| serde_json::from_slice::<Value>(&answer.body).ok());
+    stats.fold((0, 0), |(size, used), stats| {
+        let of = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or(0);
+        (size + of("databaseSize"), used + of("usedDatabaseSize"))
+    })
+}
+
+/// The number of documents is counted by shards, so that it is exact whatever else a node holds. Distribution of fields and
+/// sizes, which nodes only know of themselves, are summed over one copy: the nodes of one group, by its number of replicas.
+async fn of_index(app: &App, snapshot: &Snapshot, index: &Index) -> Result<(Value, Vec<Shard>), ApiError> {
+    let count = |leg: &CoveringLeg| {
+        let filter = restriction::needed(snapshot, index.shard_count, leg);
+        let filter = filter.map_or(Value::Null, |shards| restriction::restrict(Value::Null, shards));
+        let body = json!({ "limit": 0, "filter": filter });
+        NodeRequest::json(Method::POST, index_path(&index.uid, "/documents/fetch"), Bytes::from(body.to_string()))
+    };
+    let (legs, missing) = read_all_shards(app, snapshot, index, 0, count).await?;
+    let documents: u64 = legs.iter().filter_map(|leg| total_of_list(&leg.body)).sum();
+
+    let request = NodeRequest::get(index_path(&index.uid, "/stats"));
+    let serving = |nodes: &[NodeIndex]| -> Vec<NodeIndex> {
+        nodes.iter().copied().filter(|&node| snapshot.state(node).serves_reads()).collect()
+    };
+    let groups = snapshot.topology.groups.iter().map(|group| serving(&group.nodes));
+    let nodes = groups.max_by_key(Vec::len).unwrap_or_default();
+    let answers = join_all(nodes.iter().map(|&node| app.scatter.ask(node, &request))).await;
+    let mut field_distribution: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut is_indexing, mut size) = (false, 0);
+    for answer in answers.into_iter().flatten().filter(|answer| answer.is_success()) {
+        let stats: NodeStats = serde_json::from_slice(&answer.body)
+            .map_err(|error| ApiError::new(Code::Internal, format!("A node's stats cannot be read: {error}.")))?;
+        is_indexing |= stats.is_indexing;
+        size += stats.raw_document_db_size;
+        for (field, count) in stats.field_distribution {
+            *field_distribution.entry(field).or_default() += count;
+        }
+    }
+    field_distribution.remove(SHARD_FIELD);
+    let replicas = snapshot.topology.replication_factor as u64;
+    field_distribution.values_mut().for_each(|count| *count /= replicas);
+    let size = size / replicas;
+    let stats = json!({
+        "numberOfDocuments": documents,
+        "rawDocumentDbSize": size,
+        "avgDocumentSize": size.checked_div(documents).unwrap_or(0),
+        "isIndexing": is_indexing,
+        "numberOfEmbeddings": 0,
+        "numberOfEmbeddedDocuments": 0,
+        "fieldDistribution": field_distribution,
+    });
+    Ok((stats, missing))
+}

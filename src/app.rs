@@ -1,0 +1,128 @@
+//! What every request and every background service shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
+use crate::conf::{Config, TaskStoreConfig};
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
+use crate::store::{IndexRecord, SqliteOptions, SqliteStore, Store};
+use crate::tasks::TaskRegistry;
+
+/// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
+const WRITE_TIMEOUT_FACTOR: u32 = 6;
+
+pub struct App {
+    pub config: Config,
+    pub cluster: Arc<Cluster>,
+    pub scatter: Scatter,
+    pub store: Arc<dyn Store>,
+    pub tasks: Arc<TaskRegistry>,
+    pub metrics: Arc<Metrics>,
+    /// Held while an index is created or deleted, so that two requests do not create the same one twice.
+    pub index_changes: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// Opens the store and takes up what it remembers. Talks to no node yet. `lock_wait` is how long a process that is being
+    /// replaced may take to let go of the store.
+    pub async fn open(config: Config, lock_wait: Duration) -> anyhow::Result<Self> {
+        let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
+        let TaskStoreConfig::Sqlite { path } = &config.task_store;
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, &SqliteOptions { lock_wait })?);
+        let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl).await?;
+
+        let topology = topology_of(&config);
+        let nodes = NodeClient::new(&topology, config.node_master_key.as_ref())
+            .context("node_master_key is no header value")?;
+        let thresholds = HealthThresholds {
+            failures_to_fail: config.health.unhealthy_threshold as u32,
+            successes_to_recover: config.health.recovery_threshold as u32,
+        };
+        let health = HealthBoard::new(&topology, thresholds);
+        for node in &topology.nodes {
+            metrics.node_healthy.with_label_values(&[node.id.as_str()]).set(1);
+        }
+        let mut snapshot = Snapshot::new(topology).with_placement(config.shards);
+        for record in store.indexes().await? {
+            snapshot = snapshot.with_index(Arc::new(index_of(record)));
+        }
+        let cluster = Arc::new(Cluster::new(snapshot));
+        let limits = LegLimits {
+            read_timeout: config.scatter.node_timeout,
+            write_timeout: config.scatter.node_timeout * WRITE_TIMEOUT_FACTOR,
+            retry_on_timeout: config.scatter.retry_on_timeout,
+        };
+        let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
+        Ok(Self { config, cluster, scatter, store, tasks, metrics, index_changes: tokio::sync::Mutex::new(()) })
+    }
+
+    /// The snapshot that a request is to keep, with the index that it names.
+    pub fn index(&self, uid: &IndexUid) -> Result<(Arc<Snapshot>, Arc<Index>), ApiError> {
+        let snapshot = self.cluster.snapshot();
+        let index = snapshot.index(uid).cloned().ok_or_else(|| ApiError::index_not_found(uid.as_str()))?;
+        Ok((snapshot, index))
+    }
+
+    /// Longest time that a client waits for an answer.
+    pub fn request_timeout(&self) -> Duration {
+        self.config.server.request_timeout
+    }
+
+    /// Makes an index's record durable, then visible to requests. The caller holds `index_changes` or the index's order.
+    pub async fn put_index(&self, record: IndexRecord) -> Result<Arc<Index>, ApiError> {
+        self.store.put_index(&record).await?;
+        let mut index = index_of(record);
+        // Writers that are under way hold the index's order: it stays the same as long as the index does.
+        if let Some(before) = self.cluster.snapshot().index(&index.uid) {
+            index.write_order = Arc::clone(&before.write_order);
+        }
+        let index = Arc::new(index);
+        self.cluster.publish(|snapshot| snapshot.with_index(Arc::clone(&index)));
+        Ok(index)
+    }
+
+    /// Forgets an index. The caller holds `index_changes`.
+    pub async fn delete_index(&self, uid: &IndexUid) -> Result<(), ApiError> {
+        self.store.delete_index(uid).await?;
+        self.cluster.publish(|snapshot| snapshot.without_index(uid));
+        Ok(())
+    }
+}
+
+fn topology_of(config: &Config) -> Topology {
+    let node = |node: &crate::conf::NodeConfig| Node {
+        id: node.id.clone(),
+        address: node.address.authority(),
+        group: node.group,
+    };
+    Topology::new(config.nodes.iter().map(node).collect(), config.replication_factor as usize)
+}
+
+fn index_of(record: IndexRecord) -> Index {
+    Index {
+        uid: record.uid,
+        primary_key: record.primary_key,
+        shard_count: record.shard_count,
+        created_at: record.created_at,
+        updated_at: record.updated_at,
+        settings: record.settings,
+        write_order: Arc::default(),
+    }
+}
+
+/// The record that keeps an index as it is.
+pub fn record_of(index: &Index) -> IndexRecord {
+    IndexRecord {
+        uid: index.uid.clone(),
+        primary_key: index.primary_key.clone(),
+        shard_count: index.shard_count,
+        created_at: index.created_at,
+        updated_at: index.updated_at,
+        settings: index.settings.clone(),
+    }
+}

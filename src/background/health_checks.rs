@@ -1,0 +1,83 @@
+//! Asks every node for its health at a steady pace, with Pingora's HTTP health check.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use pingora::lb::health_check::{HealthCheck, HttpHealthCheck};
+use pingora::lb::Backend;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+
+use super::{opened, SharedApp};
+use crate::app::App;
+use crate::cluster::NodeIndex;
+
+pub struct HealthChecks {
+    app: SharedApp,
+}
+
+impl HealthChecks {
+    pub fn new(app: SharedApp) -> Self {
+        Self { app }
+    }
+}
+
+/// A failed node is asked this much more often than a healthy one, so that it serves again soon after it answers.
+const FAILED_NODE_PACE: u32 = 5;
+
+#[async_trait]
+impl BackgroundService for HealthChecks {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let app = opened(&self.app);
+        let watches = app.cluster.snapshot().topology.node_indexes().map(|node| watch(Arc::clone(&app), node));
+        let watches = join_all(watches.collect::<Vec<_>>());
+        tokio::select! {
+            _ = watches => {}
+            _ = shutdown.changed() => {}
+        }
+    }
+}
+
+async fn watch(app: Arc<App>, node: NodeIndex) {
+    let check = check_for(&app, node);
+    let deadline = app.config.health.timeout;
+    let id = app.scatter.health.id(node).to_owned();
+    loop {
+        match tokio::time::timeout(deadline, probe(&app, node, &check)).await {
+            Ok(true) => app.scatter.health.checked(node, &app.cluster),
+            Ok(false) | Err(_) => app.scatter.health.failed(node, &app.cluster),
+        }
+        let serves = app.cluster.snapshot().state(node).serves_reads();
+        app.metrics.node_healthy.with_label_values(&[&id]).set(i64::from(serves));
+        app.metrics.task_registry_unfinished.set(app.tasks.metrics().unfinished as i64);
+        tokio::time::sleep(pace(app.config.health.interval, serves)).await;
+    }
+}
+
+fn pace(interval: Duration, serves: bool) -> Duration {
+    if serves {
+        interval
+    } else {
+        interval / FAILED_NODE_PACE
+    }
+}
+
+fn check_for(app: &App, node: NodeIndex) -> HttpHealthCheck {
+    let mut check = HttpHealthCheck::new(app.scatter.nodes.authority(node), false);
+    check.req.set_uri(http::Uri::from_static("/health"));
+    check.reuse_connection = true;
+    check.peer_template.options.connection_timeout = Some(app.config.health.timeout);
+    check.peer_template.options.read_timeout = Some(app.config.health.timeout);
+    check
+}
+
+async fn probe(app: &App, node: NodeIndex, check: &HttpHealthCheck) -> bool {
+    // The name is looked up each time: a node may have come back elsewhere.
+    let Ok(address) = app.scatter.nodes.resolve(node).await else { return false };
+    match Backend::new(&address.to_string()) {
+        Ok(backend) => check.check(&backend).await.is_ok(),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,22 @@
+//! Work that no client waits for: one file per service.
+
+mod health_checks;
+mod metrics_endpoint;
+mod startup;
+mod task_reconciliation;
+
+pub use health_checks::HealthChecks;
+pub use metrics_endpoint::MetricsEndpoint;
+pub use startup::Startup;
+pub use task_reconciliation::TaskReconciliation;
+
+use std::sync::{Arc, OnceLock};
+
+use crate::app::App;
+
+/// The application, once start-up has opened it.
+pub type SharedApp = Arc<OnceLock<Arc<App>>>;
+
+fn opened(app: &SharedApp) -> Arc<App> {
+    Arc::clone(app.get().expect("services depend on start-up, which fills it before it is ready"))
+}

@@ -1,0 +1,196 @@
+//! The documents of one write, by shard, ready to be sent to any number of nodes.
+//!
+//! A document's bytes are copied once, from the client's chunk into its shard's buffers. Bodies for nodes are ropes over
+//! those buffers: a shard with six replicas is sent from the same memory six times.
+
+use std::collections::HashMap;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::cluster::Shard;
+
+use super::SHARD_FIELD;
+
+/// First buffer of a shard: holds a few documents, and costs little when thousands of shards get one document each.
+const BUFFER_LEN_MIN: usize = 4 * 1024;
+/// Largest buffer of a shard: what is left empty at its end is small against a body that fills it.
+const BUFFER_LEN_MAX: usize = 256 * 1024;
+/// A new buffer has this part of what its shard already holds, so that at most about that part is allocated in vain.
+const BUFFER_GROWTH: usize = 4;
+
+/// Documents of one shard, separated by commas, in the order in which they came.
+#[derive(Debug, Default)]
+struct ShardDocuments {
+    full: Vec<Bytes>,
+    open: BytesMut,
+    /// Bytes in `full`.
+    full_len: usize,
+    count: u64,
+}
+
+impl ShardDocuments {
+    fn append(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = self.open.capacity() - self.open.len();
+            if room == 0 {
+                self.close_buffer();
+                let len = (self.full_len / BUFFER_GROWTH).clamp(BUFFER_LEN_MIN, BUFFER_LEN_MAX);
+                self.open = BytesMut::with_capacity(len);
+                continue;
+            }
+            let (fits, rest) = bytes.split_at(room.min(bytes.len()));
+            self.open.extend_from_slice(fits);
+            bytes = rest;
+        }
+    }
+
+    /// Takes a buffer over as it is.
+    fn append_owned(&mut self, bytes: Bytes) {
+        self.close_buffer();
+        self.full_len += bytes.len();
+        self.full.push(bytes);
+    }
+
+    fn close_buffer(&mut self) {
+        if !self.open.is_empty() {
+            self.full_len += self.open.len();
+            self.full.push(std::mem::take(&mut self.open).freeze());
+        }
+    }
+}
+
+/// A document on its way into its shard's buffers: an object that has at least one field.
+pub(super) enum DocumentBytes<'a> {
+    InChunk(&'a [u8]),
+    /// A document that arrived in several chunks and was put together in memory of its own.
+    Assembled(Vec<u8>),
+}
+
+impl DocumentBytes<'_> {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            DocumentBytes::InChunk(bytes) => bytes,
+            DocumentBytes::Assembled(bytes) => bytes,
+        }
+    }
+}
+
+/// Shards' buffers while a payload streams in.
+#[derive(Debug, Default)]
+pub(super) struct BatchBuilder {
+    shards: HashMap<Shard, ShardDocuments>,
+}
+
+impl BatchBuilder {
+    /// Adds a document to its shard, with the shard as its first member.
+    pub fn append(&mut self, shard: Shard, document: DocumentBytes) {
+        debug_assert_eq!(document.as_slice().first(), Some(&b'{'));
+        let documents = self.shards.entry(shard).or_default();
+        if documents.count > 0 {
+            documents.append(b",");
+        }
+        documents.count += 1;
+        documents.append(b"{\"");
+        documents.append(SHARD_FIELD.as_bytes());
+        documents.append(b"\":\"");
+        documents.append(shard.as_char().encode_utf8(&mut [0; 4]).as_bytes());
+        documents.append(b"\",");
+        match document {
+            DocumentBytes::Assembled(bytes) if bytes.len() >= BUFFER_LEN_MAX => {
+                documents.append_owned(Bytes::from(bytes).slice(1..));
+            }
+            document => documents.append(&document.as_slice()[1..]),
+        }
+    }
+
+    pub fn finish(self, primary_key: Option<String>, key_hashes: Vec<u64>) -> SplitBatch {
+        let mut shards: Vec<ShardPieces> =
+            self.shards.into_iter().map(|(shard, d)| ShardPieces::new(shard, d)).collect();
+        shards.sort_unstable_by_key(|pieces| pieces.shard);
+        SplitBatch { primary_key, key_hashes, shards }
+    }
+}
+
+#[derive(Debug)]
+struct ShardPieces {
+    shard: Shard,
+    documents: Vec<Bytes>,
+    len: usize,
+    count: u64,
+}
+
+impl ShardPieces {
+    fn new(shard: Shard, mut documents: ShardDocuments) -> Self {
+        documents.close_buffer();
+        Self { shard, documents: documents.full, len: documents.full_len, count: documents.count }
+    }
+}
+
+/// A whole payload that has been checked, cut and grouped.
+#[derive(Debug)]
+pub struct SplitBatch {
+    primary_key: Option<String>,
+    key_hashes: Vec<u64>,
+    /// In the order of shards.
+    shards: Vec<ShardPieces>,
+}
+
+/// The body of one node's request: a JSON array, in pieces to be sent one after another.
+#[derive(Clone, Debug)]
+pub struct NodeBody {
+    pub pieces: Vec<Bytes>,
+    pub content_length: usize,
+}
+
+impl SplitBatch {
+    /// The key that every node must be told. `None` only for a batch without documents and without a known key.
+    pub fn primary_key(&self) -> Option<&str> {
+        self.primary_key.as_deref()
+    }
+
+    /// Documents in the payload; one that is sent twice counts twice, as in a task's `receivedDocuments`.
+    pub fn document_count(&self) -> u64 {
+        self.key_hashes.len() as u64
+    }
+
+    /// The shards that have documents, in ascending order.
+    pub fn shards(&self) -> impl Iterator<Item = Shard> + '_ {
+        self.shards.iter().map(|pieces| pieces.shard)
+    }
+
+    /// Documents of these shards together.
+    pub fn document_count_of(&self, shards: &[Shard]) -> u64 {
+        self.pieces_of(shards).map(|pieces| pieces.count).sum()
+    }
+
+    /// All documents of these (distinct) shards as one JSON array. Shares the batch's memory.
+    pub fn body_for(&self, shards: &[Shard]) -> NodeBody {
+        let mut pieces = vec![Bytes::from_static(b"[")];
+        for of_shard in self.pieces_of(shards) {
+            if pieces.len() > 1 {
+                pieces.push(Bytes::from_static(b","));
+            }
+            pieces.extend(of_shard.documents.iter().cloned());
+        }
+        pieces.push(Bytes::from_static(b"]"));
+        let content_length = pieces.iter().map(Bytes::len).sum();
+        NodeBody { pieces, content_length }
+    }
+
+    /// Bytes of all documents, with their shards in them.
+    pub fn byte_len(&self) -> usize {
+        self.shards.iter().map(|pieces| pieces.len).sum()
+    }
+
+    /// Hash of every document's key, in the order of the payload: two writes that share none touch different documents.
+    pub fn key_hashes(&self) -> &[u64] {
+        &self.key_hashes
+    }
+
+    fn pieces_of<'a>(&'a self, shards: &'a [Shard]) -> impl Iterator<Item = &'a ShardPieces> + 'a {
+        shards.iter().filter_map(|shard| {
+            let at = self.shards.binary_search_by_key(shard, |pieces| pieces.shard).ok()?;
+            Some(&self.shards[at])
+        })
+    }
+}

@@ -1,0 +1,119 @@
+//! The gate that every document passes on its way into the batch, whatever format it came in.
+
+use crate::cluster::Shard;
+use crate::error::ErrorBody;
+
+use super::batch::{BatchBuilder, DocumentBytes, SplitBatch};
+use super::error::{
+    no_single_candidate, not_indexable, primary_key_required, reserved_field, unusable_key, PayloadError,
+};
+use super::key::{key_candidates, read_header, read_unusual_header, KeyProblem, RepeatedField};
+use super::splitter::{MissingKey, PrimaryKeyRule, SplitRules};
+
+/// Why a value was not taken.
+#[derive(Debug)]
+pub(super) enum NotTaken {
+    /// It is no JSON object. The parser's own words are for the reader of the format to place in the payload.
+    NotADocument,
+    Refused(PayloadError),
+}
+
+/// Checks documents, finds their shards and collects them.
+///
+/// An error that Meilisearch reports through a failed task is only remembered, because a later document may still show
+/// that the payload as a whole is malformed, and then there is no task.
+pub(super) struct Intake {
+    rules: SplitRules,
+    repeated: RepeatedField,
+    batch: BatchBuilder,
+    key_hashes: Vec<u64>,
+    failure: Option<ErrorBody>,
+    taken: u64,
+}
+
+impl Intake {
+    pub fn new(rules: SplitRules, repeated: RepeatedField) -> Self {
+        Self { rules, repeated, batch: BatchBuilder::default(), key_hashes: Vec::new(), failure: None, taken: 0 }
+    }
+
+    /// Checks one value of the payload, which begins and ends where the bytes do. `Some` is the shard to store it in.
+    pub fn examine(&mut self, bytes: &[u8]) -> Result<Option<Shard>, NotTaken> {
+        let document = std::str::from_utf8(bytes).map_err(|_| NotTaken::NotADocument)?;
+        if let PrimaryKeyRule::InferFromFirst = self.rules.primary_key {
+            self.infer_key(document).map_err(|_| NotTaken::NotADocument)?;
+        }
+        let primary_key = match &self.rules.primary_key {
+            PrimaryKeyRule::Known(primary_key) => primary_key,
+            PrimaryKeyRule::InferFromFirst => "",
+        };
+        let (header, in_fields) = match read_header(document, primary_key, self.repeated) {
+            Ok(header) => (header, Ok(())),
+            Err(_) => read_unusual_header(document, primary_key, self.repeated).map_err(|_| NotTaken::NotADocument)?,
+        };
+        self.taken += 1;
+        if header.has_reserved_field {
+            return Err(NotTaken::Refused(reserved_field(document)));
+        }
+        if self.failure.is_some() {
+            return Ok(None);
+        }
+        match header.key {
+            Ok(key) => {
+                if let Err(error) = in_fields {
+                    self.fail(not_indexable(&error));
+                    return Ok(None);
+                }
+                let hash = Shard::hash_of_key(&key);
+                self.key_hashes.push(hash);
+                Ok(Some(Shard::of_hash(hash, self.rules.shard_count)))
+            }
+            Err(KeyProblem::Missing) if self.rules.missing_key == MissingKey::Refuse => {
+                Err(NotTaken::Refused(primary_key_required(primary_key, document)))
+            }
+            Err(problem) => {
+                let failure = unusable_key(problem, primary_key, document);
+                self.fail(failure);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps a document that has been found good.
+    pub fn store(&mut self, shard: Shard, document: DocumentBytes) {
+        self.batch.append(shard, document);
+    }
+
+    /// Settles the primary key by the first document, or the failure when it does not tell.
+    fn infer_key(&mut self, document: &str) -> serde_json::Result<()> {
+        if self.failure.is_some() {
+            return Ok(());
+        }
+        let mut candidates = key_candidates(document)?;
+        match candidates.len() {
+            1 => {
+                self.rules.primary_key =
+                    candidates.pop_first().map_or(PrimaryKeyRule::InferFromFirst, PrimaryKeyRule::Known)
+            }
+            _ => self.fail(no_single_candidate(&candidates)),
+        }
+        Ok(())
+    }
+
+    /// From here on documents are only checked; what has been collected is of no use any more.
+    fn fail(&mut self, failure: ErrorBody) {
+        self.failure = Some(failure);
+        self.batch = BatchBuilder::default();
+        self.key_hashes = Vec::new();
+    }
+
+    pub fn finish(self) -> Result<SplitBatch, PayloadError> {
+        if let Some(error) = self.failure {
+            return Err(PayloadError::FailedTask { error, document_count: self.taken });
+        }
+        let primary_key = match self.rules.primary_key {
+            PrimaryKeyRule::Known(primary_key) => Some(primary_key),
+            PrimaryKeyRule::InferFromFirst => None,
+        };
+        Ok(self.batch.finish(primary_key, self.key_hashes))
+    }
+}

@@ -1,0 +1,29 @@
+//! A client's documents, from the bytes of its request to one body per node, while they stream in.
+//!
+//! What lives here knows JSON, CSV and Meilisearch's rules for document ids, and nothing of nodes, requests or clocks.
+//! A payload is cut into documents (`scan`, `json`, `csv`), each document is checked and its primary key read in one
+//! pass (`intake`, `key`), and its bytes go straight into its shard's buffers (`batch`). No document is ever a tree, and
+//! the payload is in memory once. Nothing may be sent before all of it has been found good: a write is whole or not at
+//! all, while every node sees only its part of it.
+
+mod batch;
+mod csv;
+mod error;
+mod format;
+mod ids;
+mod intake;
+mod json;
+mod key;
+mod scan;
+mod splitter;
+#[cfg(test)]
+mod tests;
+
+pub use batch::{NodeBody, SplitBatch};
+pub use error::PayloadError;
+pub use format::PayloadFormat;
+pub use ids::{ids_from_delete_batch, shard_of_document_id};
+pub use splitter::{MissingKey, PrimaryKeyRule, SplitRules, Splitter};
+
+/// Field in which a stored document carries its shard (`Shard::as_char`). Clients neither set nor see it.
+pub const SHARD_FIELD: &str = "_miroir_shard";

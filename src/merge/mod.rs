@@ -1,0 +1,119 @@
+//! Many answers into one: search hits, facets, documents lists, facet searches.
+//!
+//! Everything here is a pure function from the bytes that nodes answered to the bytes that a client gets. No network, no
+//! clock, no cluster state. Nodes' answers are never built into trees: [`json`] finds the ends of values, [`rank`] reads
+//! the few fields that decide the order, [`splice`] copies what a client may see and leaves out what it may not.
+//!
+//! | file | question it answers |
+//! |---|---|
+//! | [`search`] | which hits make the page, and what stands around them |
+//! | [`rank`] | which of two hits comes first |
+//! | [`distinct`] | which values of the distinct attribute a hit has |
+//! | [`splice`] | what of a hit the client may see |
+//! | [`facets`] | counts and statistics over all legs |
+//! | [`facet_search`] | the answer of `/facet-search` |
+//! | [`documents`] | lists of documents, and one document |
+//! | [`reserved`] | which names are Miroir's own |
+
+pub mod distinct;
+pub mod documents;
+pub mod facet_search;
+pub mod facets;
+pub mod json;
+pub mod rank;
+pub mod reserved;
+pub mod search;
+pub mod splice;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::cluster::Shard;
+
+/// Meilisearch's default of `pagination.maxTotalHits`.
+pub const MAX_TOTAL_HITS_DEFAULT: usize = 1_000;
+/// Meilisearch's default of `faceting.maxValuesPerFacet`.
+pub const MAX_VALUES_PER_FACET_DEFAULT: usize = 100;
+
+/// One node's successful answer to its part of a request.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// Shards that the node answered for. Ties between legs fall by the lowest of them.
+    pub shards: Vec<Shard>,
+    pub body: Bytes,
+}
+
+/// What a merge must know of an index's settings, as the client set them.
+#[derive(Clone, Debug)]
+pub struct IndexFacts {
+    pub primary_key: Option<String>,
+    /// The setting `distinctAttribute`; a request's own `distinct` goes before it.
+    pub distinct_attribute: Option<String>,
+    /// The setting `pagination.maxTotalHits`.
+    pub max_total_hits: usize,
+    /// The client's `faceting.maxValuesPerFacet`. The nodes' own is held high, because a sum of truncated lists is wrong.
+    pub max_values_per_facet: usize,
+    pub facet_order: FacetOrders,
+}
+
+impl Default for IndexFacts {
+    fn default() -> Self {
+        Self {
+            primary_key: None,
+            distinct_attribute: None,
+            max_total_hits: MAX_TOTAL_HITS_DEFAULT,
+            max_values_per_facet: MAX_VALUES_PER_FACET_DEFAULT,
+            facet_order: FacetOrders::default(),
+        }
+    }
+}
+
+/// The setting `faceting.sortFacetValuesBy`.
+#[derive(Clone, Debug, Default)]
+pub struct FacetOrders {
+    /// Order of the entry `*`.
+    pub default: FacetOrder,
+    /// Orders of facets that have an entry of their own.
+    pub by_facet: HashMap<String, FacetOrder>,
+}
+
+impl FacetOrders {
+    pub fn of(&self, facet: &str) -> FacetOrder {
+        self.by_facet.get(facet).copied().unwrap_or(self.default)
+    }
+}
+
+/// Order of the values of one facet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FacetOrder {
+    #[default]
+    Alpha,
+    Count,
+}
+
+/// Why answers could not be merged. Either is a node's or Miroir's fault, never the client's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    #[error("no node answered, so there is nothing to merge")]
+    NoLegs,
+    #[error("the answer of leg {leg} is not what Meilisearch answers: {what} at byte {at}")]
+    Malformed { leg: usize, what: &'static str, at: usize },
+}
+
+impl MergeError {
+    fn of_leg(leg: usize, error: json::JsonError) -> Self {
+        Self::Malformed { leg, what: error.what, at: error.at }
+    }
+
+    fn missing(leg: usize, what: &'static str) -> Self {
+        Self::Malformed { leg, what, at: 0 }
+    }
+}
+
+/// Legs, with their places as given, in the order in which ties fall: by lowest shard, then as given.
+fn in_tie_order(legs: &[Leg]) -> Vec<(usize, &Leg)> {
+    let mut ordered: Vec<_> = legs.iter().enumerate().collect();
+    ordered.sort_by_key(|(_, leg)| leg.shards.iter().min().copied());
+    ordered
+}

@@ -1,0 +1,330 @@
+//! Search answers of several nodes into the answer of one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::distinct::{self, SeenValues};
+use super::facets::Facets;
+use super::json::{self, Cursor, Member};
+use super::rank::{Chooser, RankKeys};
+use super::splice::{self, Hit, Visibility};
+use super::{in_tie_order, IndexFacts, Leg, MergeError};
+
+/// What the merge must know of the client's request.
+#[derive(Clone, Debug)]
+pub struct SearchMerge<'r> {
+    /// `q` as the client sent it; the answer repeats it.
+    pub query: &'r str,
+    pub paging: Paging,
+    /// The request's distinct attribute or the index's.
+    pub distinct: Option<&'r str>,
+    /// Weight of hits found by vector in a hybrid search; hits found by words weigh the rest. `None` when all hits were
+    /// found the same way.
+    pub semantic_ratio: Option<f64>,
+    pub visible: &'r Visibility,
+}
+
+/// Which part of the ranking the client asked for, and in whose words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paging {
+    /// `offset` and `limit`; totals are estimates.
+    Window { offset: usize, limit: usize },
+    /// `page` (the first is 1) and `hitsPerPage`; totals are exhaustive.
+    Page { page: usize, hits_per_page: usize },
+}
+
+impl Paging {
+    /// Positions of the first hit shown and behind the last. Nobody gets at hits beyond `maxTotalHits`. Page 0 is empty.
+    pub fn positions(self, max_total_hits: usize) -> std::ops::Range<usize> {
+        let (offset, limit) = match self {
+            Self::Window { offset, limit } => (offset, limit),
+            Self::Page { page, hits_per_page } => match page.checked_sub(1) {
+                Some(before) => (before.saturating_mul(hits_per_page), hits_per_page),
+                None => (0, 0),
+            },
+        };
+        let offset = offset.min(max_total_hits);
+        offset..offset.saturating_add(limit).min(max_total_hits)
+    }
+}
+
+/// Merges the legs' answers into the answer to the client.
+pub fn merge_searches(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -> Result<Bytes, MergeError> {
+    let answers = in_tie_order(legs)
+        .into_iter()
+        .map(|(n, leg)| LegAnswer::read(n, leg, request))
+        .collect::<Result<Vec<_>, _>>()?;
+    if answers.is_empty() {
+        return Err(MergeError::NoLegs);
+    }
+    let page = choose_page(&answers, request, facts)?;
+    write_answer(&answers, &page, request, facts)
+}
+
+/// One leg's answer, looked through once.
+struct LegAnswer<'a> {
+    /// Place of the leg among those given, for errors.
+    leg: usize,
+    body: &'a [u8],
+    hits: Vec<Hit>,
+    /// Members of hits that the merge cares about; each hit knows its range.
+    marked: Vec<Member>,
+    /// Members of the answer in their order; that of `hits` too.
+    envelope: Vec<Member>,
+    total: u64,
+    processing_time_ms: u64,
+}
+
+impl<'a> LegAnswer<'a> {
+    fn read(leg: usize, answer: &'a Leg, request: &SearchMerge) -> Result<Self, MergeError> {
+        let body: &[u8] = &answer.body;
+        let mut read = Self {
+            leg,
+            body,
+            hits: Vec::new(),
+            marked: Vec::new(),
+            envelope: Vec::new(),
+            total: 0,
+            processing_time_ms: 0,
+        };
+        read.scan(request).map_err(|error| MergeError::of_leg(leg, error))?;
+        if read.member(b"hits").is_none() {
+            return Err(MergeError::missing(leg, "no hits"));
+        }
+        let total = read.member(b"estimatedTotalHits").or(read.member(b"totalHits")).and_then(json::count);
+        read.total = total.ok_or(MergeError::missing(leg, "no total"))?;
+        read.processing_time_ms = read.member(b"processingTimeMs").and_then(json::count).unwrap_or(0);
+        Ok(read)
+    }
+
+    fn scan(&mut self, request: &SearchMerge) -> json::Result<()> {
+        let mut cursor = Cursor::new(self.body);
+        cursor.enter_object()?;
+        while let Some((start, key_end)) = cursor.next_key()? {
+            let value_start = cursor.position();
+            if &self.body[start + 1..key_end] == b"hits" {
+                cursor.enter_array()?;
+                while cursor.next_element()? {
+                    self.hits.push(Hit::scan(self.body, &mut cursor, request.distinct, &mut self.marked)?);
+                }
+            } else {
+                cursor.skip_value()?;
+            }
+            self.envelope.push(Member { start, key_end, value_start, value_end: cursor.position() });
+        }
+        Ok(())
+    }
+
+    /// Value of a member of the answer.
+    fn member(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.envelope.iter().find(|member| member.raw_key(self.body) == name).map(|member| member.value(self.body))
+    }
+
+    fn marked_of(&self, hit: usize) -> &[Member] {
+        &self.marked[self.hits[hit].marked.clone()]
+    }
+
+    fn rank_keys(&self, hit: usize, semantic_ratio: Option<f64>) -> Result<RankKeys<'a>, MergeError> {
+        let marked = self.marked_of(hit);
+        let mut keys = match splice::ranking_score_details(self.body, marked) {
+            Some(details) => RankKeys::parse(details).map_err(|error| MergeError::of_leg(self.leg, error))?,
+            None => RankKeys::default(),
+        };
+        if let Some(ratio) = semantic_ratio {
+            let weight = if keys.is_semantic { ratio } else { 1.0 - ratio };
+            keys.put_weighted_score_first(splice::ranking_score(self.body, marked).unwrap_or(0.0) * weight);
+        }
+        Ok(keys)
+    }
+}
+
+/// A hit of some leg.
+#[derive(Clone, Copy, Debug)]
+struct Chosen {
+    leg: usize,
+    hit: usize,
+    is_semantic: bool,
+}
+
+/// The hits of the page, in order: a k-way merge of the legs' lists that stops at the page's end.
+fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts) -> Result<Vec<Chosen>, MergeError> {
+    let positions = request.paging.positions(facts.max_total_hits);
+    let mut lists = RankedLists::open(answers, request)?;
+    let mut seen = SeenValues::default();
+    let mut page = Vec::with_capacity(positions.len().min(answers.iter().map(|answer| answer.hits.len()).sum()));
+    let mut position = 0;
+    while position < positions.end {
+        let Some(chosen) = lists.next(position)? else { break };
+        if let Some(attribute) = request.distinct {
+            let answer = &answers[chosen.leg];
+            let values = distinct::values_of(answer.body, answer.marked_of(chosen.hit), attribute);
+            if !seen.take(values) {
+                continue;
+            }
+        }
+        if positions.contains(&position) {
+            page.push(chosen);
+        }
+        position += 1;
+    }
+    Ok(page)
+}
+
+/// The legs' lists, taken from the front.
+struct RankedLists<'a, 'r> {
+    answers: &'r [LegAnswer<'a>],
+    semantic_ratio: Option<f64>,
+    /// The first hit of each leg that has not been taken. Details are read when a hit comes to the front, not before.
+    heads: Vec<Option<RankKeys<'a>>>,
+    /// Place of each leg's head in its list.
+    places: Vec<usize>,
+    chooser: Chooser<'a>,
+    /// Hits that a search rule pinned to a position of the list, by position. They stand outside of the ranking.
+    pinned: VecDeque<(u64, Chosen)>,
+}
+
+impl<'a, 'r> RankedLists<'a, 'r> {
+    fn open(answers: &'r [LegAnswer<'a>], request: &SearchMerge) -> Result<Self, MergeError> {
+        let mut lists = Self {
+            answers,
+            semantic_ratio: request.semantic_ratio,
+            heads: answers.iter().map(|_| None).collect(),
+            places: vec![0; answers.len()],
+            chooser: Chooser::default(),
+            pinned: lists_pinned(answers)?,
+        };
+        for leg in 0..answers.len() {
+            lists.fill_head(leg)?;
+        }
+        Ok(lists)
+    }
+
+    /// The hit for the next position of the merged list.
+    fn next(&mut self, position: usize) -> Result<Option<Chosen>, MergeError> {
+        if self.pinned.front().is_some_and(|(at, _)| *at <= position as u64) {
+            return Ok(self.pinned.pop_front().map(|(_, pinned)| pinned));
+        }
+        let Some(leg) = self.chooser.choose(&self.heads) else {
+            return Ok(self.pinned.pop_front().map(|(_, pinned)| pinned));
+        };
+        let is_semantic = self.heads[leg].as_ref().is_some_and(|head| head.is_semantic);
+        let chosen = Chosen { leg, hit: self.places[leg], is_semantic };
+        self.places[leg] += 1;
+        self.fill_head(leg)?;
+        Ok(Some(chosen))
+    }
+
+    fn fill_head(&mut self, leg: usize) -> Result<(), MergeError> {
+        let answer = &self.answers[leg];
+        self.heads[leg] = None;
+        while self.places[leg] < answer.hits.len() {
+            let keys = answer.rank_keys(self.places[leg], self.semantic_ratio)?;
+            if keys.pinned_at.is_none() {
+                self.heads[leg] = Some(keys);
+                break;
+            }
+            self.places[leg] += 1;
+        }
+        Ok(())
+    }
+}
+
+/// How the details of a pinned hit begin: a pin is a hit's only rule.
+const PIN: &[u8] = b"{\"pin\":";
+
+/// All pinned hits by position. They must be known before the merge reaches their leg's end: a leg with few hits shows a
+/// pin earlier than the merged list does.
+fn lists_pinned(answers: &[LegAnswer]) -> Result<VecDeque<(u64, Chosen)>, MergeError> {
+    let mut pinned = Vec::new();
+    for (leg, answer) in answers.iter().enumerate() {
+        for hit in 0..answer.hits.len() {
+            let details = splice::ranking_score_details(answer.body, answer.marked_of(hit));
+            if details.is_some_and(|details| details.starts_with(PIN)) {
+                let position = answer.rank_keys(hit, None)?.pinned_at;
+                pinned.extend(position.map(|at| (at, Chosen { leg, hit, is_semantic: false })));
+            }
+        }
+    }
+    pinned.sort_by_key(|(at, _)| *at);
+    Ok(pinned.into())
+}
+
+/// Room for what stands around the hits, when there are no facets.
+const ENVELOPE_BYTES: usize = 512;
+
+/// Writes the answer with the members that the first leg has, in its order: whatever version the nodes are, clients see
+/// what that version answers.
+fn write_answer(
+    answers: &[LegAnswer],
+    page: &[Chosen],
+    request: &SearchMerge,
+    facts: &IndexFacts,
+) -> Result<Bytes, MergeError> {
+    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total));
+    let total = total.min(facts.max_total_hits as u64);
+    let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
+    let mut facets = read_facets(answers)?;
+
+    let hits_bytes: usize =
+        page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
+    let mut out = Vec::with_capacity(hits_bytes + ENVELOPE_BYTES);
+    let first = &answers[0];
+    for (n, member) in first.envelope.iter().enumerate() {
+        out.push(if n == 0 { b'{' } else { b',' });
+        out.extend_from_slice(&first.body[member.start..=member.key_end]);
+        out.push(b':');
+        let mut count = |count: u64| json::push_count(count, &mut out);
+        match (member.raw_key(first.body), request.paging) {
+            (b"hits", _) => push_hits(answers, page, request.visible, &mut out),
+            (b"query", _) => json::push_string(request.query, &mut out),
+            (b"processingTimeMs", _) => count(slowest.processing_time_ms),
+            (b"limit", Paging::Window { limit, .. }) => count(limit as u64),
+            (b"offset", Paging::Window { offset, .. }) => count(offset.min(facts.max_total_hits) as u64),
+            (b"estimatedTotalHits" | b"totalHits", _) => count(total),
+            (b"page", Paging::Page { page, .. }) => count(page as u64),
+            (b"hitsPerPage", Paging::Page { hits_per_page, .. }) => count(hits_per_page as u64),
+            (b"totalPages", Paging::Page { hits_per_page: 0, .. }) => count(0),
+            (b"totalPages", Paging::Page { hits_per_page, .. }) => count(total.div_ceil(hits_per_page as u64)),
+            (b"semanticHitCount", _) => count(page.iter().filter(|chosen| chosen.is_semantic).count() as u64),
+            (b"facetDistribution", _) => facets.push_distribution(facts, &mut out),
+            (b"facetStats", _) => facets.push_stats(&mut out),
+            (b"performanceDetails", _) => {
+                out.extend_from_slice(slowest.member(b"performanceDetails").unwrap_or(b"null"));
+            }
+            _ => out.extend_from_slice(member.value(first.body)),
+        }
+    }
+    out.push(b'}');
+    Ok(out.into())
+}
+
+fn push_hits(answers: &[LegAnswer], page: &[Chosen], visible: &Visibility, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (n, chosen) in page.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        let answer = &answers[chosen.leg];
+        splice::push_hit(answer.body, &answer.hits[chosen.hit], answer.marked_of(chosen.hit), visible, out);
+    }
+    out.push(b']');
+}
+
+fn read_facets<'a>(answers: &[LegAnswer<'a>]) -> Result<Facets<'a>, MergeError> {
+    let mut facets = Facets::default();
+    for answer in answers {
+        let of_leg = |error| MergeError::of_leg(answer.leg, error);
+        if let Some(distribution) = answer.member(b"facetDistribution") {
+            facets.add_distribution(distribution).map_err(of_leg)?;
+        }
+        if let Some(stats) = answer.member(b"facetStats") {
+            facets.add_stats(stats).map_err(of_leg)?;
+        }
+    }
+    Ok(facets)
+}
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

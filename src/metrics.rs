@@ -1,0 +1,96 @@
+//! What Miroir counts, in one registry. Labels are bounded: node ids, route templates, status codes.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Upper bounds of the latency histograms, in seconds: from a merge in memory to a request's longest deadline.
+const LATENCY_BUCKETS_S: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Upper bounds of the fan-out histogram, in legs.
+const FAN_OUT_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 5.0, 8.0, 16.0, 32.0, 64.0];
+
+pub struct Metrics {
+    registry: Registry,
+    pub requests: IntCounterVec,
+    pub request_duration: HistogramVec,
+    pub requests_in_flight: IntGauge,
+    pub node_healthy: IntGaugeVec,
+    pub node_request_duration: HistogramVec,
+    pub node_errors: IntCounterVec,
+    pub scatter_fan_out_size: Histogram,
+    pub scatter_partial_responses: IntCounter,
+    pub scatter_retries: IntCounter,
+    pub degraded_shards: IntCounter,
+    pub tasks: IntCounterVec,
+    pub task_registry_unfinished: IntGauge,
+}
+
+impl Metrics {
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let histogram =
+            |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let metrics = Self {
+            requests: IntCounterVec::new(
+                Opts::new("miroir_requests_total", "Requests by method, route and status"),
+                &["method", "path", "status"],
+            )?,
+            request_duration: HistogramVec::new(
+                histogram("miroir_request_duration_seconds", "Time to answer a request", &LATENCY_BUCKETS_S),
+                &["method", "path"],
+            )?,
+            requests_in_flight: IntGauge::new("miroir_requests_in_flight", "Requests being answered")?,
+            node_healthy: IntGaugeVec::new(Opts::new("miroir_node_healthy", "1 while a node is active"), &["node"])?,
+            node_request_duration: HistogramVec::new(
+                histogram("miroir_node_request_duration_seconds", "Time of one leg", &LATENCY_BUCKETS_S),
+                &["node"],
+            )?,
+            node_errors: IntCounterVec::new(
+                Opts::new("miroir_node_errors_total", "Legs without an answer or with a server error"),
+                &["node"],
+            )?,
+            scatter_fan_out_size: Histogram::with_opts(histogram(
+                "miroir_scatter_fan_out_size",
+                "Legs of a read",
+                &FAN_OUT_BUCKETS,
+            ))?,
+            scatter_partial_responses: IntCounter::new(
+                "miroir_scatter_partial_responses_total",
+                "Reads that were answered without some shards",
+            )?,
+            scatter_retries: IntCounter::new(
+                "miroir_scatter_retries_total",
+                "Legs that were tried on another replica",
+            )?,
+            degraded_shards: IntCounter::new("miroir_degraded_shards_total", "Shards missing from answers")?,
+            tasks: IntCounterVec::new(Opts::new("miroir_tasks_total", "Tasks taken, by type"), &["type"])?,
+            task_registry_unfinished: IntGauge::new("miroir_task_registry_unfinished", "Tasks that have not ended")?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        self.registry.register(Box::new(self.requests.clone()))?;
+        self.registry.register(Box::new(self.request_duration.clone()))?;
+        self.registry.register(Box::new(self.requests_in_flight.clone()))?;
+        self.registry.register(Box::new(self.node_healthy.clone()))?;
+        self.registry.register(Box::new(self.node_request_duration.clone()))?;
+        self.registry.register(Box::new(self.node_errors.clone()))?;
+        self.registry.register(Box::new(self.scatter_fan_out_size.clone()))?;
+        self.registry.register(Box::new(self.scatter_partial_responses.clone()))?;
+        self.registry.register(Box::new(self.scatter_retries.clone()))?;
+        self.registry.register(Box::new(self.degraded_shards.clone()))?;
+        self.registry.register(Box::new(self.tasks.clone()))?;
+        self.registry.register(Box::new(self.task_registry_unfinished.clone()))
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,40 @@
+//! What one request carries from phase to phase.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::api::{Forward, Route};
+
+pub struct Context {
+    pub started: Instant,
+    pub request_id: String,
+    /// Held while the request is under way; `None` if too many are.
+    pub permit: Option<OwnedSemaphorePermit>,
+    pub counted_in_flight: bool,
+    pub route: Option<Route>,
+    pub degraded: Option<String>,
+    /// Set when one node is to answer.
+    pub forward: Option<Forward>,
+    /// Which of the candidates is being asked.
+    pub attempt: usize,
+    /// A document on its way through, whose reserved fields come out once it is whole.
+    pub document: BytesMut,
+}
+
+impl Context {
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            request_id: String::new(),
+            permit: None,
+            counted_in_flight: false,
+            route: None,
+            degraded: None,
+            forward: None,
+            attempt: 0,
+            document: BytesMut::new(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A request's life. Miroir's logic hangs in the callbacks of Pingora's `ProxyHttp`; read the files in this order:
+//!
+//! | phase | file | what happens |
+//! |---|---|---|
+//! | `early_request_filter` | [`early_request_filter`] | request id, clock, admission |
+//! | `request_filter` | [`request_filter`] | authentication, route, plan; what is not for one node is answered here |
+//! | `upstream_peer` | [`upstream_peer`] | which node answers a plan for one node, and which is next when it fails |
+//! | `upstream_request_filter` | [`upstream_peer`] | the nodes' key in place of the client's |
+//! | `response_filter`, `response_body_filter` | [`response_filter`] | reserved fields come out |
+//! | `logging` | [`logging`] | metrics, access log |
+//!
+//! Why fan-outs run at the end of `request_filter`: `docs/decisions/001-fan-out.md`.
+
+mod authenticate;
+mod body;
+mod context;
+mod early_request_filter;
+mod logging;
+mod request_filter;
+mod respond;
+mod response_filter;
+mod upstream_peer;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use crate::app::App;
+use context::Context;
+
+/// The proxy as Pingora runs it.
+pub struct Proxy {
+    /// Filled by the start-up service before this one accepts connections.
+    app: Arc<OnceLock<Arc<App>>>,
+    /// One permit for each request that may be under way.
+    admission: Arc<tokio::sync::Semaphore>,
+}
+
+impl Proxy {
+    pub fn new(app: Arc<OnceLock<Arc<App>>>, max_concurrent_requests: usize) -> Self {
+        Self { app, admission: Arc::new(tokio::sync::Semaphore::new(max_concurrent_requests)) }
+    }
+
+    fn app(&self) -> &Arc<App> {
+        self.app.get().expect("the start-up service is ready before the proxy accepts connections")
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new()
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        early_request_filter::run(self, session, ctx);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        request_filter::run(self.app(), session, ctx).await
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        upstream_peer::choose(self.app(), ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        upstream_peer::address_request(self.app(), request, ctx)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        e: Box<Error>,
+    ) -> Box<Error> {
+        upstream_peer::next_after(self.app(), ctx, e)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        ctx: &mut Context,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        // Once the client has seen a part of an answer, there is no other.
+        if session.response_written().is_some() {
+            return e;
+        }
+        upstream_peer::next_after(self.app(), ctx, e)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        response_filter::header(response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        response_filter::body(body, end_of_stream, ctx)?;
+        Ok(None)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Context) -> FailToProxy {
+        respond::failure(session, e, ctx).await
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Context) {
+        logging::run(self.app(), session, e, ctx);
+    }
+
+    /// One line per request is enough: `logging` writes it, with the error.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        true
+    }
+}

@@ -1,0 +1,75 @@
+//! The main phase: authenticate, recognise the route, make the plan, and carry it out unless one node is to answer.
+
+use pingora::proxy::Session;
+use pingora::Result;
+
+use super::authenticate::authenticate;
+use super::body::ClientBody;
+use super::context::Context;
+use super::respond;
+use crate::api::{self, Access, Answer, Body, Plan, Request, Route, Verb};
+use crate::app::App;
+use crate::error::{ApiError, Code};
+
+/// Returns whether the client has been answered.
+pub async fn run(app: &App, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    let answer = match plan(app, session, ctx).await {
+        Ok(Plan::Forward(forward)) => {
+            ctx.forward = Some(forward);
+            return Ok(false);
+        }
+        Ok(Plan::Answer(answer)) => answer,
+        Err(error) => Answer::error(&error),
+    };
+    respond::answer(session, ctx, answer).await?;
+    Ok(true)
+}
+
+async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Plan, ApiError> {
+    // Handlers hold the body, and so the session, while they read the rest: what they need of the header is copied out.
+    let header = session.req_header();
+    let method = header.method.clone();
+    let path = header.uri.path().to_owned();
+    let path_and_query = header.uri.path_and_query().map_or_else(|| path.clone(), |whole| whole.as_str().to_owned());
+    let text =
+        |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::to_owned);
+    let content_type = text(http::header::CONTENT_TYPE);
+    let content_encoding = text(http::header::CONTENT_ENCODING);
+    let recognised = Route::recognise(&method, &path);
+    // Whoever may not see anything does not learn which routes there are.
+    let access = recognised.as_ref().map_or(Access::MasterKey, Route::access);
+    authenticate(&app.config, access, &header.headers)?;
+    let route = recognised?;
+    ctx.route = Some(route.clone());
+    if ctx.permit.is_none() && access != Access::Anyone {
+        return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
+    }
+
+    let request = Request {
+        path_and_query: &path_and_query,
+        query: path_and_query.split_once('?').map(|(_, query)| query),
+        content_type: content_type.as_deref(),
+        content_encoding: content_encoding.as_deref(),
+    };
+    let mut body = ClientBody::new(session, app.config.server.max_body_bytes, app.request_timeout());
+    if writes(&route) {
+        // Never cut short: a write that some nodes have taken must be seen through. Each of its waits has its own deadline.
+        return api::plan(app, &route, &request, &mut body as &mut dyn Body).await;
+    }
+    match tokio::time::timeout(app.request_timeout(), api::plan(app, &route, &request, &mut body)).await {
+        Ok(plan) => plan,
+        Err(_) => Err(ApiError::new(Code::MiroirTimeout, "The request could not be answered in time.")),
+    }
+}
+
+fn writes(route: &Route) -> bool {
+    match route {
+        Route::Indexes(verb)
+        | Route::Index(_, verb)
+        | Route::Settings(_, _, verb)
+        | Route::Documents(_, verb)
+        | Route::Document(_, _, verb) => *verb != Verb::Get,
+        Route::DocumentsDelete(_) | Route::DocumentsDeleteBatch(_) => true,
+        _ => false,
+    }
+}

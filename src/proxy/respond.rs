@@ -1,0 +1,63 @@
+//! Answers that Miroir writes itself. Errors become Meilisearch's JSON here and nowhere else.
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::HeaderName;
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::context::Context;
+use crate::api::Answer;
+use crate::error::{ApiError, Code};
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const DEGRADED: HeaderName = HeaderName::from_static("x-miroir-degraded");
+
+pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) -> Result<()> {
+    let mut header = ResponseHeader::build(answer.status, Some(6))?;
+    header.insert_header(CONTENT_TYPE, answer.content_type)?;
+    header.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    header.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
+    if let Some(degraded) = &answer.degraded {
+        header.insert_header(DEGRADED, degraded.as_str())?;
+    }
+    if let Some(seconds) = answer.retry_after_s {
+        header.insert_header(RETRY_AFTER, seconds)?;
+    }
+    ctx.degraded = answer.degraded;
+    // What was not read of the request stands in the way of the next one on this connection.
+    if !session.as_mut().is_body_done() {
+        session.set_keepalive(None);
+    }
+    let is_head = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(header), is_head).await?;
+    if !is_head {
+        session.write_response_body(Some(answer.body), true).await?;
+    }
+    Ok(())
+}
+
+/// The last word on a request that Pingora could not carry out.
+pub async fn failure(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    let shown = match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, _) => {
+            Some(ApiError::new(Code::MiroirShardUnavailable, "No replica of the document answers."))
+        }
+        (_, ErrorType::HTTPStatus(status)) if *status < 500 => {
+            Some(ApiError::new(Code::BadRequest, format!("The request cannot be read ({status}).")))
+        }
+        (ErrorSource::Downstream, ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed) => None,
+        (ErrorSource::Downstream, _) => {
+            Some(ApiError::new(Code::BadRequest, format!("The request cannot be read: {error}.")))
+        }
+        _ => Some(ApiError::new(Code::Internal, "The request could not be carried out.")),
+    };
+    let mut status = 0;
+    if let (Some(shown), None) = (shown, session.response_written()) {
+        status = shown.status;
+        if let Err(error) = answer(session, ctx, Answer::error(&shown)).await {
+            log::debug!("the client left before its error could be sent: {error}");
+        }
+    }
+    FailToProxy { error_code: status, can_reuse_downstream: false }
+}

@@ -1,0 +1,264 @@
+//! One request to one node, over Pingora's connectors and their connection pools. Every exchange has a deadline and a size limit.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+
+use crate::cluster::{NodeId, NodeIndex, Topology};
+use crate::conf::Secret;
+
+/// Largest answer that is taken from a node. A page of 1,000 documents of 100 KB fits twice; without a limit one mad node
+/// would end the proxy.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// How long an idle connection to a node is kept. Shorter than any node's own limit would cost reconnects, longer only memory.
+pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time to connect to a node. Nodes stand nearby; one that does not accept within a second is as good as gone.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A request as a node gets it. The body is a rope: replicas of one shard share its buffers.
+#[derive(Clone, Debug)]
+pub struct NodeRequest {
+    pub method: Method,
+    pub path_and_query: String,
+    pub content_type: Option<&'static str>,
+    pub body: Vec<Bytes>,
+}
+
+impl NodeRequest {
+    pub fn get(path_and_query: impl Into<String>) -> Self {
+        Self { method: Method::GET, path_and_query: path_and_query.into(), content_type: None, body: Vec::new() }
+    }
+
+    pub fn delete(path_and_query: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, ..Self::get(path_and_query) }
+    }
+
+    pub fn json(method: Method, path_and_query: impl Into<String>, body: Bytes) -> Self {
+        Self { method, path_and_query: path_and_query.into(), content_type: Some("application/json"), body: vec![body] }
+    }
+}
+
+/// A node's whole answer.
+#[derive(Clone, Debug)]
+pub struct NodeAnswer {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+impl NodeAnswer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why a node gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LegError {
+    #[error("cannot connect to node {node}: {cause}")]
+    Connect { node: NodeId, cause: String },
+    #[error("node {node} did not answer within {} ms", .after.as_millis())]
+    Timeout { node: NodeId, after: Duration },
+    #[error("the connection to node {node} broke: {cause}")]
+    Broken { node: NodeId, cause: String },
+    #[error("the answer of node {node} is larger than {ANSWER_BYTES_MAX} bytes")]
+    AnswerTooLarge { node: NodeId },
+}
+
+/// What stopped an exchange on an open connection.
+enum Stop {
+    Io(Box<pingora::Error>),
+    TooLarge,
+}
+
+impl From<Box<pingora::Error>> for Stop {
+    fn from(error: Box<pingora::Error>) -> Self {
+        Stop::Io(error)
+    }
+}
+
+/// A node as the client reaches it.
+struct Target {
+    id: NodeId,
+    /// `host:port` as configured; also the `Host` header.
+    authority: String,
+    /// Result of the last successful name resolution.
+    resolved: ArcSwapOption<SocketAddr>,
+}
+
+/// The one HTTP client of the proxy.
+pub struct NodeClient {
+    connector: Connector,
+    targets: Vec<Target>,
+    /// `Bearer <key>`; no client ever sees the nodes' key.
+    authorization: Option<http::HeaderValue>,
+}
+
+impl NodeClient {
+    /// `key` is the nodes' master key.
+    pub fn new(topology: &Topology, key: Option<&Secret>) -> Result<Self, http::header::InvalidHeaderValue> {
+        let target = |node: &crate::cluster::Node| Target {
+            id: node.id.clone(),
+            authority: node.address.clone(),
+            resolved: ArcSwapOption::from_pointee(node.address.parse::<SocketAddr>().ok()),
+        };
+        let authorization = key.map(|key| http::HeaderValue::from_str(&format!("Bearer {}", key.reveal())));
+        let mut authorization = authorization.transpose()?;
+        if let Some(value) = &mut authorization {
+            value.set_sensitive(true);
+        }
+        Ok(Self {
+            connector: Connector::new(None),
+            targets: topology.nodes.iter().map(target).collect(),
+            authorization,
+        })
+    }
+
+    /// Value of the `Authorization` header that nodes expect.
+    pub fn authorization(&self) -> Option<&http::HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// `host:port` of a node.
+    pub fn authority(&self, node: NodeIndex) -> &str {
+        &self.targets[node.0 as usize].authority
+    }
+
+    /// The peer to connect to. Names are resolved once and again when [`NodeClient::resolve`] is told to.
+    pub async fn peer(&self, node: NodeIndex) -> Result<HttpPeer, LegError> {
+        let target = &self.targets[node.0 as usize];
+        let address = match target.resolved.load_full() {
+            Some(address) => *address,
+            None => self.resolve(node).await?,
+        };
+        let mut peer = HttpPeer::new(address, false, String::new());
+        peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
+        peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
+        peer.options.idle_timeout = Some(IDLE_CONNECTION_TIMEOUT);
+        Ok(peer)
+    }
+
+    /// Looks a node's name up again: an address may have moved while the node was away.
+    pub async fn resolve(&self, node: NodeIndex) -> Result<SocketAddr, LegError> {
+        let target = &self.targets[node.0 as usize];
+        let refused = |cause: String| LegError::Connect { node: target.id.clone(), cause };
+        let lookup = tokio::time::timeout(CONNECT_TIMEOUT, tokio::net::lookup_host(target.authority.as_str()));
+        let mut addresses = match lookup.await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(error)) => return Err(refused(error.to_string())),
+            Err(_) => return Err(refused("its name could not be resolved in time".to_owned())),
+        };
+        let address = addresses.next().ok_or_else(|| refused("its name has no address".to_owned()))?;
+        target.resolved.store(Some(Arc::new(address)));
+        Ok(address)
+    }
+
+    /// Sends one request and takes the whole answer, within `deadline`.
+    ///
+    /// A pooled connection that the node has closed meanwhile is replaced by a new one for `GET`s and searches, never for
+    /// a write: a node may have executed what it did not answer.
+    pub async fn send(
+        &self,
+        node: NodeIndex,
+        request: &NodeRequest,
+        deadline: Duration,
+        repeatable: bool,
+    ) -> Result<NodeAnswer, LegError> {
+        let id = &self.targets[node.0 as usize].id;
+        match tokio::time::timeout(deadline, self.exchange(node, request, repeatable)).await {
+            Ok(result) => result,
+            Err(_) => Err(LegError::Timeout { node: id.clone(), after: deadline }),
+        }
+    }
+
+    async fn exchange(&self, node: NodeIndex, request: &NodeRequest, repeatable: bool) -> Result<NodeAnswer, LegError> {
+        let id = &self.targets[node.0 as usize].id;
+        let peer = self.peer(node).await?;
+        loop {
+            let (mut session, reused) = match self.connector.get_http_session(&peer).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(LegError::Connect { node: id.clone(), cause: error.to_string() }),
+            };
+            let header = self.header(node, request);
+            match exchange_on(&mut session, header, &request.body).await {
+                Ok(answer) => {
+                    self.connector.release_http_session(session, &peer, Some(IDLE_CONNECTION_TIMEOUT)).await;
+                    return Ok(answer);
+                }
+                Err(Stop::TooLarge) => return Err(LegError::AnswerTooLarge { node: id.clone() }),
+                // Each turn takes a connection out of the pool, and one that is not reused ends the loop.
+                Err(Stop::Io(_)) if reused && repeatable => continue,
+                Err(Stop::Io(error)) => return Err(LegError::Broken { node: id.clone(), cause: error.to_string() }),
+            }
+        }
+    }
+
+    fn header(&self, node: NodeIndex, request: &NodeRequest) -> Box<RequestHeader> {
+        let length: usize = request.body.iter().map(Bytes::len).sum();
+        let built = RequestHeader::build(request.method.clone(), request.path_and_query.as_bytes(), Some(4));
+        let mut header = built.expect("paths are made of checked uids and percent-encoded parts");
+        let mut insert = |name: http::HeaderName, value: http::HeaderValue| {
+            header.insert_header(name, value).expect("a header value that is already one is accepted");
+        };
+        if let Ok(host) = http::HeaderValue::from_str(self.authority(node)) {
+            insert(http::header::HOST, host);
+        }
+        if let Some(authorization) = &self.authorization {
+            insert(http::header::AUTHORIZATION, authorization.clone());
+        }
+        if let Some(content_type) = request.content_type {
+            insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+        }
+        if length > 0 || request.method != Method::GET {
+            insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(length));
+        }
+        Box::new(header)
+    }
+}
+
+async fn exchange_on(
+    session: &mut HttpSession,
+    header: Box<RequestHeader>,
+    body: &[Bytes],
+) -> Result<NodeAnswer, Stop> {
+    session.write_request_header(header).await?;
+    for piece in body.iter().filter(|piece| !piece.is_empty()) {
+        session.write_request_body(piece.clone(), false).await?;
+    }
+    session.finish_request_body().await?;
+    session.read_response_header().await?;
+    let header = session.response_header().expect("the header was just read");
+    let status = header.status.as_u16();
+    let announced =
+        header.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > ANSWER_BYTES_MAX) {
+        return Err(Stop::TooLarge);
+    }
+    // Small answers arrive in one piece, which is passed on as it is.
+    let Some(first) = session.read_response_body().await? else {
+        return Ok(NodeAnswer { status, body: Bytes::new() });
+    };
+    if announced == Some(first.len()) {
+        // The connection is only reusable once the end has been read.
+        while session.read_response_body().await?.is_some() {}
+        return Ok(NodeAnswer { status, body: first });
+    }
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(first.len() * 2));
+    whole.extend_from_slice(&first);
+    while let Some(piece) = session.read_response_body().await? {
+        if whole.len() + piece.len() > ANSWER_BYTES_MAX {
+            return Err(Stop::TooLarge);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(NodeAnswer { status, body: whole.freeze() })
+}

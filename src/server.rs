@@ -1,0 +1,70 @@
+//! The services of one Miroir process, and how they depend on each other.
+
+use std::sync::{Arc, OnceLock};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use pingora::proxy::http_proxy_service_with_name;
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::Server;
+use pingora::services::background::background_service;
+use pingora::services::listening::Service;
+
+use crate::background::{HealthChecks, MetricsEndpoint, SharedApp, Startup, TaskReconciliation};
+use crate::conf::Config;
+use crate::proxy::Proxy;
+
+/// How long requests that are under way get to end after SIGTERM.
+const GRACE_PERIOD_S: u64 = 1;
+/// How long runtimes get to end after that.
+const RUNTIME_SHUTDOWN_TIMEOUT_S: u64 = 5;
+/// How long the process that is being replaced may take to leave.
+const HANDOVER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Idle connections to nodes that are kept, over all nodes.
+const IDLE_CONNECTIONS_MAX: usize = 1_024;
+
+/// Pingora's own ways of running.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Run in the background.
+    pub daemon: bool,
+    /// Take the listening sockets over from a running process.
+    pub upgrade: bool,
+}
+
+/// Serves until a signal ends it: SIGTERM lets requests end, SIGINT does not, SIGQUIT hands the sockets to a successor.
+pub fn run(config: Config, options: RunOptions) -> ! {
+    let opt = Opt { daemon: options.daemon, upgrade: options.upgrade, ..Opt::default() };
+    let conf = ServerConf {
+        threads: available_parallelism().map_or(1, usize::from),
+        grace_period_seconds: Some(GRACE_PERIOD_S),
+        graceful_shutdown_timeout_seconds: Some(RUNTIME_SHUTDOWN_TIMEOUT_S),
+        upstream_keepalive_pool_size: IDLE_CONNECTIONS_MAX,
+        ..ServerConf::default()
+    };
+    let lock_wait = if options.upgrade { HANDOVER_TIMEOUT } else { Duration::ZERO };
+    let mut server = Server::new_with_opt_and_conf(opt, conf);
+    server.bootstrap();
+
+    let app: SharedApp = Arc::new(OnceLock::new());
+    let address = config.server.address.to_string();
+    let metrics_address = config.metrics.address.to_string();
+
+    let proxy = Proxy::new(Arc::clone(&app), config.server.max_concurrent_requests);
+    let mut proxy = http_proxy_service_with_name(&server.configuration, proxy, "proxy");
+    proxy.add_tcp(&address);
+    let mut metrics = Service::new("metrics".to_owned(), MetricsEndpoint::new(Arc::clone(&app)));
+    metrics.add_tcp(&metrics_address);
+    metrics.threads = Some(1);
+
+    let startup = server.add_service(background_service("startup", Startup::new(config, Arc::clone(&app), lock_wait)));
+    let health = server.add_service(background_service("health", HealthChecks::new(Arc::clone(&app))));
+    let tasks = server.add_service(background_service("tasks", TaskReconciliation::new(Arc::clone(&app))));
+    let proxy = server.add_service(proxy);
+    let metrics = server.add_service(metrics);
+    for dependent in [&health, &tasks, &proxy, &metrics] {
+        dependent.add_dependency(&startup);
+    }
+    log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));
+    server.run_forever()
+}

@@ -1,0 +1,47 @@
+//! The tables and how older files are brought up to date.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Each entry brings a file from the schema of its position to the next. Entries are never changed, only added.
+const MIGRATIONS: &[&str] = &[
+    // What `GET /tasks` filters by stands apart from the records, so that counting matches among 100,000 tasks reads a
+    // few megabytes and not the records. Times are nanoseconds since 1970.
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+     INSERT INTO counters VALUES ('next_task_uid', 0);
+     CREATE TABLE indexes (uid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
+     CREATE TABLE tasks (
+         uid         INTEGER PRIMARY KEY,
+         index_uid   TEXT,
+         kind        TEXT NOT NULL,
+         status      TEXT NOT NULL,
+         batch_uid   INTEGER,
+         canceled_by INTEGER,
+         enqueued_at INTEGER NOT NULL,
+         started_at  INTEGER,
+         finished_at INTEGER
+     );
+     CREATE INDEX tasks_unfinished ON tasks (uid) WHERE finished_at IS NULL;
+     CREATE INDEX tasks_by_end ON tasks (finished_at) WHERE finished_at IS NOT NULL;
+     CREATE INDEX tasks_by_index ON tasks (index_uid);
+     CREATE INDEX tasks_by_status ON tasks (status);
+     CREATE TABLE task_records (uid INTEGER PRIMARY KEY, record TEXT NOT NULL);",
+];
+
+/// Schema that this program reads and writes; the file says its own in `user_version`.
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
+pub fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings the file to [`VERSION`], each step whole or not at all.
+pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let from = usize::try_from(version(connection)?).unwrap_or(0);
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(from) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", step as i64 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

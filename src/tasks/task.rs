@@ -1,0 +1,435 @@
+//! One client write and the node tasks under it, as a plain state machine without clock, network or disk.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::{Duration, OffsetDateTime};
+
+use super::kind::{TaskKind, TaskStatus};
+use super::report::{Counts, NodeTaskReport};
+use crate::cluster::{IndexUid, NodeId, TaskUid};
+use crate::error::{Code, ErrorBody};
+
+/// One node task under a Miroir task. A node may have several in a row (creation, settings, documents).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTask {
+    pub node: NodeId,
+    /// The node's own number for it.
+    pub uid: u32,
+    pub status: TaskStatus,
+    /// As the node printed it when it acknowledged the task. A node that lost its disk counts from 0 again; this tells
+    /// its new task from ours. `None` if the acknowledgement was never seen.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub enqueued_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    #[serde(default)]
+    pub counts: Counts,
+    #[serde(default)]
+    pub error: Option<ErrorBody>,
+}
+
+impl NodeTask {
+    pub fn enqueued(node: NodeId, uid: u32, enqueued_at: Option<OffsetDateTime>) -> Self {
+        Self {
+            node,
+            uid,
+            status: TaskStatus::Enqueued,
+            enqueued_at,
+            started_at: None,
+            finished_at: None,
+            counts: Counts::default(),
+            error: None,
+        }
+    }
+
+    fn observe(&mut self, report: &NodeTaskReport) -> bool {
+        if self.enqueued_at.is_some_and(|acknowledged| acknowledged != report.enqueued_at) {
+            return self.lose();
+        }
+        // Answers of a node may overtake one another; an older one must not turn the leg back.
+        if report.status.stage() <= self.status.stage() {
+            return false;
+        }
+        self.status = report.status;
+        self.started_at = report.started_at;
+        self.finished_at = report.finished_at;
+        self.counts = report.counts;
+        self.error = report.error.clone();
+        true
+    }
+
+    fn lose(&mut self) -> bool {
+        if self.status.is_final() {
+            return false;
+        }
+        self.status = TaskStatus::Failed;
+        self.error = Some(ErrorBody::new(
+            Code::Internal,
+            format!(
+                "Node `{}` no longer knows its task {}: its data was lost or its task queue cleared. Whether the write \
+                 was applied there is unknown; send it again.",
+                self.node, self.uid
+            ),
+        ));
+        true
+    }
+}
+
+/// A task as its maker describes it; the store gives it its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTask {
+    pub index_uid: Option<IndexUid>,
+    pub kind: TaskKind,
+    pub details: Option<Map<String, Value>>,
+    /// Replicas that each document went to (RG × RF); counts of nodes are divided by it.
+    pub copies: u32,
+    pub legs: Vec<NodeTask>,
+    pub custom_metadata: Option<String>,
+    pub enqueued_at: OffsetDateTime,
+    /// Set when the outcome is known without any node.
+    pub outcome: Option<Outcome>,
+}
+
+/// How a task ended that no node had a part in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Succeeded,
+    Failed(ErrorBody),
+}
+
+impl NewTask {
+    /// A task that follows `legs` to their end.
+    pub fn followed(kind: TaskKind, index_uid: Option<IndexUid>, copies: u32, legs: Vec<NodeTask>) -> Self {
+        debug_assert!(copies > 0 && !legs.is_empty(), "a task without legs never ends");
+        Self {
+            index_uid,
+            kind,
+            details: None,
+            copies,
+            legs,
+            custom_metadata: None,
+            enqueued_at: OffsetDateTime::now_utc(),
+            outcome: None,
+        }
+    }
+
+    /// A task that no node takes part in, because its outcome is known already.
+    pub fn settled(kind: TaskKind, index_uid: Option<IndexUid>, outcome: Outcome) -> Self {
+        Self {
+            index_uid,
+            kind,
+            details: None,
+            copies: 1,
+            legs: Vec::new(),
+            custom_metadata: None,
+            enqueued_at: OffsetDateTime::now_utc(),
+            outcome: Some(outcome),
+        }
+    }
+
+    /// With Meilisearch's `details`; counted members whose value is null are filled in when the task ends.
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = match details {
+            Value::Object(members) => Some(members),
+            _ => None,
+        };
+        self
+    }
+}
+
+/// One client write, as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub uid: TaskUid,
+    #[serde(default, deserialize_with = "index_uid_or_none")]
+    pub index_uid: Option<IndexUid>,
+    pub kind: TaskKind,
+    pub status: TaskStatus,
+    #[serde(default)]
+    pub details: Option<Map<String, Value>>,
+    #[serde(default)]
+    pub error: Option<ErrorBody>,
+    #[serde(default)]
+    pub canceled_by: Option<TaskUid>,
+    #[serde(default)]
+    pub custom_metadata: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub enqueued_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    pub copies: u32,
+    #[serde(default)]
+    pub legs: Vec<NodeTask>,
+}
+
+fn index_uid_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IndexUid>, D::Error> {
+    let uid = Option::<String>::deserialize(deserializer)?;
+    uid.map(|uid| IndexUid::parse(&uid).map_err(serde::de::Error::custom)).transpose()
+}
+
+impl Task {
+    /// The task that `new` becomes under its number.
+    pub fn numbered(uid: TaskUid, new: NewTask) -> Self {
+        let mut task = Self {
+            uid,
+            index_uid: new.index_uid,
+            kind: new.kind,
+            status: TaskStatus::Enqueued,
+            details: new.details,
+            error: None,
+            canceled_by: None,
+            custom_metadata: new.custom_metadata,
+            enqueued_at: new.enqueued_at,
+            started_at: None,
+            finished_at: None,
+            copies: new.copies.max(1),
+            legs: new.legs,
+        };
+        match new.outcome {
+            Some(outcome) => task.settle(outcome),
+            None => {
+                task.summarize_legs();
+            }
+        }
+        task
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        (self.status, self.error) = match outcome {
+            Outcome::Succeeded => (TaskStatus::Succeeded, None),
+            Outcome::Failed(error) => (TaskStatus::Failed, Some(error)),
+        };
+        self.started_at = Some(self.enqueued_at);
+        self.finished_at = Some(self.enqueued_at);
+        self.fill_counts();
+    }
+
+    /// Takes in what `node` says of one of its tasks. True if that changed anything. Whatever the order in which
+    /// reports arrive, and however often, the same reports lead to the same end.
+    pub fn observe(&mut self, node: &NodeId, report: &NodeTaskReport) -> bool {
+        self.change_leg(node, report.uid, |leg| leg.observe(report))
+    }
+
+    /// Takes in that `node` answered and does not know the task it once acknowledged: waiting for it would be forever.
+    pub fn observe_lost(&mut self, node: &NodeId, node_task: u32) -> bool {
+        self.change_leg(node, node_task, NodeTask::lose)
+    }
+
+    fn change_leg(&mut self, node: &NodeId, node_task: u32, change: impl Fn(&mut NodeTask) -> bool) -> bool {
+        if self.status.is_final() {
+            return false;
+        }
+        let mut changed = false;
+        for leg in self.legs.iter_mut().filter(|leg| leg.uid == node_task && leg.node == *node) {
+            changed |= change(leg);
+        }
+        if changed {
+            self.summarize_legs();
+        }
+        changed
+    }
+
+    /// Node tasks that have not ended.
+    pub fn open_legs(&self) -> impl Iterator<Item = &NodeTask> {
+        self.legs.iter().filter(|leg| !leg.status.is_final())
+    }
+
+    /// Derives the task's own state from its legs' alone, so that the order of events cannot matter.
+    fn summarize_legs(&mut self) {
+        if self.legs.iter().all(|leg| leg.status == TaskStatus::Enqueued) {
+            return;
+        }
+        // The nodes' clocks are not ours: a task must not start before it was enqueued, nor end before it started.
+        let started_at = self.legs.iter().filter_map(|leg| leg.started_at).min();
+        self.started_at = started_at.map(|at| at.max(self.enqueued_at));
+        if self.legs.iter().any(|leg| !leg.status.is_final()) {
+            self.status = TaskStatus::Processing;
+            return;
+        }
+        let failed = self.legs.iter().find(|leg| leg.status == TaskStatus::Failed);
+        let canceled = self.legs.iter().any(|leg| leg.status == TaskStatus::Canceled);
+        (self.status, self.error) = match failed {
+            Some(leg) => (TaskStatus::Failed, Some(leg.error.clone().unwrap_or_else(unexplained_failure))),
+            None if canceled => (TaskStatus::Canceled, None),
+            None => (TaskStatus::Succeeded, None),
+        };
+        let finished_at = self.legs.iter().filter_map(|leg| leg.finished_at).max();
+        let earliest_end = self.started_at.unwrap_or(self.enqueued_at);
+        self.finished_at = Some(finished_at.map_or(earliest_end, |at| at.max(earliest_end)));
+        self.fill_counts();
+    }
+
+    /// Counts in the details are a single server's: each document once, however many replicas took it.
+    fn fill_counts(&mut self) {
+        let total = |count: fn(&Counts) -> Option<u64>| {
+            let sum: u64 = self.legs.iter().filter_map(|leg| count(&leg.counts)).sum();
+            // Rounded up: a document that only some of its replicas held was there all the same.
+            sum.div_ceil(u64::from(self.copies))
+        };
+        let counted = [
+            ("indexedDocuments", total(|counts| counts.indexed_documents)),
+            ("deletedDocuments", total(|counts| counts.deleted_documents)),
+            ("editedDocuments", total(|counts| counts.edited_documents)),
+        ];
+        let Some(details) = &mut self.details else { return };
+        for (name, count) in counted {
+            if let Some(value @ Value::Null) = details.get_mut(name) {
+                *value = Value::from(count);
+            }
+        }
+    }
+
+    /// Time from the first node's start to the last node's end.
+    pub fn duration(&self) -> Option<Duration> {
+        Some(self.finished_at? - self.started_at?)
+    }
+
+    /// Meilisearch runs tasks in numbered batches. Every task is a batch of its own here, with the same number.
+    pub fn batch_uid(&self) -> Option<u32> {
+        (self.status != TaskStatus::Enqueued).then_some(self.uid.0)
+    }
+}
+
+fn unexplained_failure() -> ErrorBody {
+    ErrorBody::new(Code::Internal, "A node reported that its task failed, without an error.")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const T0: OffsetDateTime = datetime!(2025-01-01 00:00 UTC);
+
+    fn leg(node: &str, uid: u32) -> NodeTask {
+        NodeTask::enqueued(NodeId::new(node), uid, Some(T0))
+    }
+
+    fn addition(copies: u32, legs: Vec<NodeTask>) -> Task {
+        let mut new = NewTask::followed(TaskKind::DocumentAdditionOrUpdate, None, copies, legs)
+            .with_details(json!({"receivedDocuments": 10, "indexedDocuments": null}));
+        new.enqueued_at = T0;
+        Task::numbered(TaskUid(5), new)
+    }
+
+    fn report(uid: u32, status: TaskStatus) -> NodeTaskReport {
+        let started = status != TaskStatus::Enqueued;
+        NodeTaskReport {
+            uid,
+            status,
+            error: (status == TaskStatus::Failed).then(|| ErrorBody::new(Code::Internal, format!("node task {uid}"))),
+            counts: Counts { indexed_documents: (status == TaskStatus::Succeeded).then_some(10), ..Counts::default() },
+            enqueued_at: T0,
+            started_at: started.then(|| T0 + Duration::seconds(i64::from(uid))),
+            finished_at: status.is_final().then(|| T0 + Duration::seconds(60 + i64::from(uid))),
+        }
+    }
+
+    #[test]
+    fn a_task_starts_with_its_first_node_and_ends_with_its_last() {
+        let (a, b) = (NodeId::new("a"), NodeId::new("b"));
+        let mut task = addition(2, vec![leg("a", 1), leg("b", 2)]);
+        assert_eq!((task.status, task.batch_uid()), (TaskStatus::Enqueued, None));
+
+        assert!(task.observe(&b, &report(2, TaskStatus::Processing)));
+        assert_eq!((task.status, task.started_at), (TaskStatus::Processing, Some(T0 + Duration::seconds(2))));
+        assert!(task.observe(&b, &report(2, TaskStatus::Succeeded)));
+        assert_eq!((task.status, task.finished_at), (TaskStatus::Processing, None));
+        assert!(!task.observe(&b, &report(2, TaskStatus::Processing)), "an overtaken answer changes nothing");
+
+        assert!(task.observe(&a, &report(1, TaskStatus::Succeeded)));
+        assert_eq!(task.status, TaskStatus::Succeeded);
+        assert_eq!(task.duration(), Some(Duration::seconds(61)));
+        assert_eq!(task.details.unwrap()["indexedDocuments"], 10, "two replicas, each document counted once");
+    }
+
+    #[test]
+    fn a_failed_node_fails_the_task_once_all_have_ended() {
+        let mut task = addition(1, vec![leg("a", 1), leg("b", 2)]);
+        task.observe(&NodeId::new("a"), &report(1, TaskStatus::Failed));
+        assert_eq!(task.status, TaskStatus::Processing);
+        task.observe(&NodeId::new("b"), &report(2, TaskStatus::Succeeded));
+        assert_eq!(task.status, TaskStatus::Failed);
+        assert_eq!(task.error.unwrap().message, "node task 1");
+    }
+
+    #[test]
+    fn a_node_that_lost_its_tasks_fails_the_leg() {
+        let mut lost = addition(1, vec![leg("a", 1)]);
+        assert!(lost.observe_lost(&NodeId::new("a"), 1));
+        assert_eq!(lost.status, TaskStatus::Failed);
+        assert!(lost.error.unwrap().message.contains("no longer knows its task 1"));
+
+        let mut renumbered = addition(1, vec![leg("a", 1)]);
+        let mut of_another = report(1, TaskStatus::Succeeded);
+        of_another.enqueued_at = T0 + Duration::DAY;
+        assert!(renumbered.observe(&NodeId::new("a"), &of_another));
+        assert_eq!(renumbered.status, TaskStatus::Failed, "a task of the same number is not ours");
+    }
+
+    #[test]
+    fn a_task_whose_outcome_is_known_is_finished_from_the_start() {
+        let error = ErrorBody::new(Code::InvalidDocumentId, "no");
+        let new = NewTask::settled(TaskKind::DocumentAdditionOrUpdate, None, Outcome::Failed(error.clone()))
+            .with_details(json!({"receivedDocuments": 3, "indexedDocuments": null}));
+        let task = Task::numbered(TaskUid(0), new);
+        assert_eq!((task.status, task.error.as_ref()), (TaskStatus::Failed, Some(&error)));
+        assert_eq!(task.details.as_ref().unwrap()["indexedDocuments"], 0);
+        assert_eq!(task.duration(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_stored_task_reads_back() {
+        let mut task = addition(2, vec![leg("a", 1), leg("b", 2)]);
+        task.index_uid = Some(IndexUid::parse("movies").unwrap());
+        task.observe(&NodeId::new("a"), &report(1, TaskStatus::Failed));
+        let text = serde_json::to_string(&task).unwrap();
+        assert_eq!(serde_json::from_str::<Task>(&text).unwrap(), task);
+    }
+
+    /// Each leg's reports in order, then shuffled over legs and time, some twice.
+    fn reports_in_any_order() -> impl Strategy<Value = Vec<(usize, NodeTaskReport)>> {
+        let ends = proptest::collection::vec(2_usize..5, 1..6);
+        ends.prop_flat_map(|ends| {
+            let mut all = Vec::new();
+            for (index, end) in ends.into_iter().enumerate() {
+                for status in [TaskStatus::Enqueued, TaskStatus::Processing, TaskStatus::ALL[end]] {
+                    let report = report(index as u32, status);
+                    all.extend([(index, report.clone()), (index, report)]);
+                }
+            }
+            Just(all).prop_shuffle()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_interleaving_of_reports_leads_to_the_same_end(shuffled in reports_in_any_order()) {
+            let nodes = shuffled.iter().map(|(index, _)| index + 1).max().unwrap_or(0);
+            let fresh = || addition(1, (0..nodes).map(|n| leg(&format!("n{n}"), n as u32)).collect());
+            let mut in_order = shuffled.clone();
+            in_order.sort_by_key(|(index, report)| (*index, report.status.stage()));
+
+            let mut expected = fresh();
+            for (index, report) in &in_order {
+                expected.observe(&NodeId::new(&format!("n{index}")), report);
+            }
+            let mut task = fresh();
+            let mut stage = 0;
+            for (index, report) in &shuffled {
+                task.observe(&NodeId::new(&format!("n{index}")), report);
+                prop_assert!(task.status.stage() >= stage, "a task never goes back");
+                stage = task.status.stage();
+            }
+            prop_assert!(task.status.is_final());
+            prop_assert_eq!(task, expected);
+        }
+    }
+}
