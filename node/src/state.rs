@@ -1,6 +1,7 @@
 //! What every request handler shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -11,6 +12,10 @@ use crate::queue::Queue;
 /// Searches that may wait for a worker, per worker. Beyond it a search is refused at once, as Meilisearch does: a
 /// client that would wait longer is better off asking another replica.
 const QUEUED_SEARCHES_PER_WORKER: usize = 250;
+
+/// How long a search waits for its turn. Meilisearch gives up after a minute as well: nobody waits for the answer any
+/// more.
+const SEARCH_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// The node's state: cheap to clone, one per process.
 #[derive(Clone)]
@@ -80,8 +85,11 @@ impl AppState {
         T: Send + 'static,
     {
         let _admitted = self.0.admitted.try_acquire().map_err(|_| Self::too_many_searches(self.0.admitted_max))?;
-        let running: OwnedSemaphorePermit =
-            Arc::clone(&self.0.searching).acquire_owned().await.map_err(ResponseError::internal)?;
+        let turn = Arc::clone(&self.0.searching).acquire_owned();
+        let running: OwnedSemaphorePermit = tokio::time::timeout(SEARCH_WAIT_MAX, turn)
+            .await
+            .map_err(|_| Self::too_many_searches(self.0.admitted_max))?
+            .map_err(ResponseError::internal)?;
         tokio::task::spawn_blocking(move || {
             // The permit goes with the work: a client that leaves does not make room for another search.
             let _running = running;

@@ -17,6 +17,8 @@ pub fn of(index: &Index) -> IndexFacts {
         primary_key: index.primary_key.clone(),
         distinct_attribute: index.settings.get("distinctAttribute").and_then(Value::as_str).map(str::to_owned),
         max_total_hits: number("/pagination/maxTotalHits", defaults.max_total_hits),
+        // What both Meilisearch 1.50 and the embedded node do, measured.
+        totals_stop_at_max: false,
         max_values_per_facet: number("/faceting/maxValuesPerFacet", defaults.max_values_per_facet),
         facet_order: facet_orders(&index.settings),
     }

@@ -11,7 +11,7 @@ use deserr::Deserr;
 
 use super::locales::Locale;
 use super::parse::codes::*;
-use super::parse::{missing_facet_name, BodyError};
+use super::parse::{missing_field, BodyError};
 use super::query::{HybridQuery, MatchingStrategy, RankingScoreThreshold, SearchQuery};
 use super::stored::Reader;
 use super::{filter, run};
@@ -121,7 +121,7 @@ fn may_share_attributes(rule: &FilterableAttributesRule, pattern: &str) -> bool 
 pub struct FacetSearchQuery {
     #[deserr(default, error = BodyError<InvalidFacetSearchQuery>)]
     facet_query: Option<String>,
-    #[deserr(error = BodyError<InvalidFacetSearchFacetName>, missing_field_error = missing_facet_name::<InvalidFacetSearchFacetName>)]
+    #[deserr(error = BodyError<InvalidFacetSearchFacetName>, missing_field_error = missing_field::<InvalidFacetSearchFacetName, MissingFacetSearchFacetName>)]
     facet_name: String,
     #[deserr(default, error = BodyError<InvalidSearchQ>)]
     q: Option<String>,

@@ -82,6 +82,7 @@ field_codes! {
     InvalidSearchSort
     InvalidSearchUseNetwork
     InvalidSearchVector
+    MissingFacetSearchFacetName
 }
 
 /// Marks requests whose errors speak of JSON values (`` at `.limit` ``).
@@ -159,22 +160,9 @@ where
 }
 
 /// A field that is missing and has an error code of its own for that, `M`.
-pub fn missing_field<C: FieldCode, M: FieldCode>(
-    field: &str,
-    location: ValuePointerRef,
-) -> BodyError<C> {
-    let error = take_cf_content(BodyError::<C>::error::<Infallible>(
-        None,
-        ErrorKind::MissingField { field },
-        location,
-    ));
-    Unreadable::new(M::CODE, error.message)
-}
-
-/// A missing facet name has a code of its own, unlike other missing fields.
-pub fn missing_facet_name<C: FieldCode>(field: &str, location: ValuePointerRef) -> BodyError<C> {
+pub fn missing_field<C: FieldCode, M: FieldCode>(field: &str, location: ValuePointerRef) -> BodyError<C> {
     let error = take_cf_content(BodyError::<C>::error::<Infallible>(None, ErrorKind::MissingField { field }, location));
-    Unreadable::new(Code::MissingFacetSearchFacetName, error.message)
+    Unreadable::new(M::CODE, error.message)
 }
 
 /// A type that can be written as a query parameter. The error is the end of the sentence `Invalid value in parameter ...`.
@@ -226,15 +214,29 @@ pub struct List<T>(pub Vec<T>);
 impl<T: FromParameter, E: DeserializeError> Deserr<E> for List<T> {
     fn deserialize_from_value<V: IntoValue>(value: deserr::Value<V>, location: ValuePointerRef) -> Result<Self, E> {
         let text = parameter_text(value, location)?;
-        let parts = text.split(',').filter(|part| !part.is_empty()).enumerate();
-        let values = parts.map(|(position, part)| {
+        let parts: Vec<&str> = non_empty_parts(&text).collect();
+        let values = parts.iter().enumerate().map(|(position, part)| {
             T::from_parameter(part).map_err(|msg| {
-                let location = location.push_index(position);
+                let location = if parts.len() > 1 { location.push_index(position) } else { location };
                 take_cf_content(E::error::<Infallible>(None, ErrorKind::Unexpected { msg }, location))
             })
         });
         values.collect::<Result<_, _>>().map(Self)
     }
+}
+
+/// Values separated by commas, of which a refusal does not say which it was about.
+#[derive(Debug, Clone)]
+pub struct Several<T>(pub Vec<T>);
+
+impl<T: FromParameter> FromParameter for Several<T> {
+    fn from_parameter(text: &str) -> Result<Self, String> {
+        non_empty_parts(text).map(T::from_parameter).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn non_empty_parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|part| !part.is_empty())
 }
 
 fn parameter_text<V: IntoValue, E: DeserializeError>(

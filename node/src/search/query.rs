@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::locales::Locale;
 use super::parse::codes::*;
-use super::parse::{BodyError, FromParameter, List, NotAllowed, Param, QueryError};
+use super::parse::{BodyError, FromParameter, List, NotAllowed, Param, QueryError, Several};
 use crate::error::{Code, ResponseError};
 
 pub const DEFAULT_LIMIT: usize = 20;
@@ -228,6 +228,7 @@ pub struct HybridQuery {
 #[derive(Debug, Clone, Deserr)]
 #[deserr(error = BodyError<InvalidSearchPersonalize>, rename_all = camelCase, deny_unknown_fields)]
 pub struct Personalize {
+    #[expect(dead_code, reason = "a request without it is refused before one with it")]
     #[deserr(error = BodyError<InvalidSearchPersonalizeUserContext>)]
     pub user_context: String,
 }
@@ -277,13 +278,13 @@ pub struct SearchParameters {
     #[deserr(default, error = QueryError<InvalidSearchRankingScoreThreshold>)]
     ranking_score_threshold: Option<Param<RankingScoreThreshold>>,
     #[deserr(default, error = QueryError<InvalidSearchLocales>)]
-    locales: Option<List<Locale>>,
+    locales: Option<Param<Several<Locale>>>,
     #[deserr(default, error = QueryError<InvalidSearchEmbedder>)]
     hybrid_embedder: Option<String>,
     #[deserr(default, error = QueryError<InvalidSearchSemanticRatio>)]
     hybrid_semantic_ratio: Option<Param<SemanticRatio>>,
     #[deserr(default, error = QueryError<InvalidSearchVector>)]
-    vector: Option<List<f32>>,
+    vector: Option<Param<Several<f32>>>,
     #[deserr(default, error = QueryError<InvalidSearchRetrieveVectors>)]
     retrieve_vectors: Param<bool>,
     #[deserr(default, error = QueryError<InvalidSearchPersonalizeUserContext>)]
@@ -342,9 +343,9 @@ impl TryFrom<SearchParameters> for SearchQuery {
             matching_strategy: parameters.matching_strategy,
             attributes_to_search_on: parameters.attributes_to_search_on.map(|list| list.0),
             ranking_score_threshold: parameters.ranking_score_threshold.map(|score| score.0),
-            locales: parameters.locales.map(|list| list.0),
+            locales: parameters.locales.map(|list| list.0 .0),
             hybrid,
-            vector: parameters.vector.map(|list| list.0),
+            vector: parameters.vector.map(|list| list.0 .0),
             retrieve_vectors: parameters.retrieve_vectors.0,
             media: None,
             personalize: parameters.personalize_user_context.map(|user_context| Personalize { user_context }),

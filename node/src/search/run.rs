@@ -33,8 +33,9 @@ pub fn search(index: &Index, uid: &str, query: &SearchQuery) -> Result<Object, R
     let scored: Vec<(DocumentId, &[ScoreDetails])> =
         found.documents_ids.iter().copied().zip(found.document_scores.iter().map(Vec::as_slice)).collect();
     let hits = hits::render(&reader, query, &sort, found.matching_words, &scored)?;
-    let total = (found.candidates.len() as usize).min(limits.max_total_hits);
+    let total = found.candidates.len();
     let facets = match &query.facets {
+        Some(patterns) if patterns.is_empty() => None,
         Some(patterns) => Some(facets::count(&reader, patterns, found.candidates)?),
         None => None,
     };
@@ -43,7 +44,7 @@ pub fn search(index: &Index, uid: &str, query: &SearchQuery) -> Result<Object, R
     answer.insert("hits".to_owned(), Value::Array(hits.into_iter().map(Value::Object).collect()));
     answer.insert("query".to_owned(), json!(query.q.as_deref().unwrap_or_default()));
     answer.insert("processingTimeMs".to_owned(), json!(started.elapsed().as_millis() as u64));
-    insert_totals(&mut answer, query, &limits, total);
+    insert_totals(&mut answer, query, total);
     if let Some(facets) = facets {
         answer.insert("facetDistribution".to_owned(), facets.distribution);
         answer.insert("facetStats".to_owned(), facets.stats);
@@ -55,11 +56,10 @@ pub fn search(index: &Index, uid: &str, query: &SearchQuery) -> Result<Object, R
 pub struct Limits {
     offset: usize,
     limit: usize,
-    max_total_hits: usize,
 }
 
 impl Limits {
-    /// Neither offset nor limit reaches beyond the index's `maxTotalHits`.
+    /// Hits beyond the index's `maxTotalHits` cannot be reached, though totals count them.
     pub fn of(index: &Index, rtxn: &RoTxn<'_>, query: &SearchQuery) -> Result<Self, ResponseError> {
         let max_total_hits = match index.pagination_max_total_hits(rtxn)? {
             Some(max) => usize::try_from(max).unwrap_or(usize::MAX),
@@ -67,7 +67,7 @@ impl Limits {
         };
         let (offset, limit) = query.window();
         let offset = offset.min(max_total_hits);
-        Ok(Self { offset, limit: limit.min(max_total_hits - offset), max_total_hits })
+        Ok(Self { offset, limit: limit.min(max_total_hits - offset) })
     }
 }
 
@@ -129,9 +129,9 @@ pub fn sort_criteria(sort: &[String], code: Code) -> Result<Vec<AscDesc>, Respon
     })
 }
 
-fn insert_totals(answer: &mut Object, query: &SearchQuery, limits: &Limits, total: usize) {
+fn insert_totals(answer: &mut Object, query: &SearchQuery, total: u64) {
     if query.is_paged() {
-        let hits_per_page = query.hits_per_page.unwrap_or(DEFAULT_LIMIT);
+        let hits_per_page = query.hits_per_page.unwrap_or(DEFAULT_LIMIT) as u64;
         // Pages of no hits cannot be counted, so there are none.
         let pages = if hits_per_page == 0 { 0 } else { total.div_ceil(hits_per_page) };
         answer.insert("hitsPerPage".to_owned(), json!(hits_per_page));
@@ -140,7 +140,7 @@ fn insert_totals(answer: &mut Object, query: &SearchQuery, limits: &Limits, tota
         answer.insert("totalHits".to_owned(), json!(total));
     } else {
         answer.insert("limit".to_owned(), json!(query.limit));
-        answer.insert("offset".to_owned(), json!(limits.offset));
+        answer.insert("offset".to_owned(), json!(query.offset));
         answer.insert("estimatedTotalHits".to_owned(), json!(total));
     }
 }
