@@ -24,7 +24,7 @@ pub use self::records::{Filter, NameChanges, NewTask};
 pub use self::task::{rfc_3339, Method, Operation, Status, Swap, Task, TaskUid, KINDS};
 
 use self::payloads::Payloads;
-use self::store::Store;
+use self::store::{DirectoryLock, Store};
 use self::worker::Worker;
 use crate::error::ResponseError;
 use crate::indexes::Indexes;
@@ -38,6 +38,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Queue(Arc<Shared>);
 
 struct Shared {
+    /// Held, never used.
+    _lock: DirectoryLock,
     store: Store,
     payloads: Payloads,
     /// Set when there may be something to run; the worker clears it before it looks.
@@ -58,10 +60,12 @@ impl Queue {
     pub fn start(directory: &Path, indexing_threads: usize) -> Result<(Self, Indexes, RunningWorker), ResponseError> {
         let index_root = directory.join("indexes");
         std::fs::create_dir_all(&index_root)?;
+        let lock = DirectoryLock::take(directory)?;
         let store = Store::open(&directory.join("tasks.sqlite"))?;
         let payloads = Payloads::open(&directory.join("payloads"))?;
         let indexes = worker::recover(&store, &payloads, &index_root)?;
         let queue = Self(Arc::new(Shared {
+            _lock: lock,
             store,
             payloads,
             pending: Mutex::new(true),
