@@ -181,10 +181,9 @@ impl<'a> Cursor<'a> {
             Some(b'"') => self.skip_string()?,
             Some(b'{' | b'[') => self.skip_container()?,
             Some(_) => {
-                let rest = &self.bytes[self.at..];
-                let length =
-                    rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
-                self.at += length.unwrap_or(rest.len());
+                while self.bytes.get(self.at).is_some_and(|&byte| !ENDS_SCALAR[usize::from(byte)]) {
+                    self.at += 1;
+                }
                 if self.at == start {
                     return self.error("expected a value");
                 }
