@@ -20,7 +20,6 @@
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`facet_search`] | the answer of `/facet-search` |
 //! | [`documents`] | lists of documents, and one document |
-//! | [`reserved`] | which names are Miroir's own |
 
 pub mod distinct;
 pub mod documents;
@@ -28,7 +27,6 @@ pub mod facet_search;
 pub mod facets;
 pub mod json;
 pub mod rank;
-pub mod reserved;
 pub mod search;
 pub mod splice;
 
