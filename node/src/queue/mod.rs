@@ -38,8 +38,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Queue(Arc<Shared>);
 
 struct Shared {
-    /// Held, never used.
-    _lock: DirectoryLock,
     store: Store,
     payloads: Payloads,
     /// Set when there may be something to run; the worker clears it before it looks.
@@ -50,6 +48,8 @@ struct Shared {
 
 /// The worker's thread. Owned by `main`, which stops it.
 pub struct RunningWorker {
+    /// Held until the worker has ended.
+    _lock: DirectoryLock,
     queue: Queue,
     thread: JoinHandle<()>,
 }
@@ -65,7 +65,6 @@ impl Queue {
         let payloads = Payloads::open(&directory.join("payloads"))?;
         let indexes = worker::recover(&store, &payloads, &index_root)?;
         let queue = Self(Arc::new(Shared {
-            _lock: lock,
             store,
             payloads,
             pending: Mutex::new(true),
@@ -74,7 +73,7 @@ impl Queue {
         }));
         let worker = Worker::new(queue.clone(), indexes.clone(), indexing_threads)?;
         let thread = std::thread::Builder::new().name("task-worker".into()).spawn(move || worker.run())?;
-        Ok((queue.clone(), indexes, RunningWorker { queue, thread }))
+        Ok((queue.clone(), indexes, RunningWorker { _lock: lock, queue, thread }))
     }
 
     /// Accepts a task: once this returns, it will be run whatever happens. Blocks for one fsync.
