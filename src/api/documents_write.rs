@@ -88,7 +88,11 @@ pub async fn add(
     let batch = match split(format, rules, body).await {
         Ok(batch) => batch,
         Err(PayloadError::Refused(error)) => return Err(error),
-        Err(PayloadError::FailedTask { error, document_count }) => {
+        Err(PayloadError::FailedTask { mut error, document_count }) => {
+            if error.code == Code::Internal.name() {
+                // The splitter does not know for which index it works.
+                error.message.insert_str(0, &format!("Index `{uid}`: "));
+            }
             return failed_task(app, uid, &parameters, error, document_count).await;
         }
     };
