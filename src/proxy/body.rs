@@ -78,8 +78,11 @@ fn broken(error: Box<pingora::Error>) -> ApiError {
 
 /// A size as Meilisearch prints it: in binary units when it is a whole number of kibibytes.
 fn size(bytes: u64) -> String {
-    let (step, units) =
-        if bytes % 1024 == 0 { (1024.0, ["B", "KiB", "MiB", "GiB"]) } else { (1000.0, ["B", "KB", "MB", "GB"]) };
+    let (step, units) = if bytes.is_multiple_of(1024) {
+        (1024.0, ["B", "KiB", "MiB", "GiB"])
+    } else {
+        (1000.0, ["B", "KB", "MB", "GB"])
+    };
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= step && unit + 1 < units.len() {
