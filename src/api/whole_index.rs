@@ -162,10 +162,8 @@ pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) ->
         Some(filter) if !filter.is_null() => filter,
         _ => return Err(ApiError::new(Code::MissingDocumentFilter, "Missing field `filter`")),
     };
-    let original = match filter {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
+    let original = filter.to_string();
     let _order = index.write_order.lock().await;
     let request = NodeRequest::json(Method::POST, index_path(uid, "/documents/delete"), body);
     let details = json!({ "providedIds": 0, "originalFilter": original, "deletedDocuments": null });

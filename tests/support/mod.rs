@@ -4,7 +4,7 @@
 //! Meilisearch. What the cluster prints to standard error is kept and shown when a test panics.
 
 // Each test file is a crate of its own and uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod client;
 mod process;
