@@ -12,13 +12,18 @@ use serde_json::json;
 /// Bytes of a document without its score details: a catalogue entry with a description.
 const DOCUMENT_BYTES: usize = 2_000;
 
+/// Prose with a quotation now and then, since escapes are what a JSON scanner stumbles over.
+const SENTENCES: &str =
+    "The quick brown fox jumps over the lazy dog. It has done so since anyone can remember, and the dog \
+    has not yet been seen to mind. Asked whether it ever will, the fox says \"done\" and jumps again. ";
+
 /// A leg's answer with `hits` hits of which many are tied, in the order of their ranks.
 fn leg(n: usize, legs: usize, hits: usize) -> Leg {
     let hits: Vec<_> = (0..hits)
         .map(|place| {
             let rank = (place * legs + n) as f64;
             let step = |every: f64| (rank / every).floor();
-            let text = "The quick brown fox jumps over the lazy dog, and says \"done\". ".repeat(DOCUMENT_BYTES / 66);
+            let text = SENTENCES.repeat(DOCUMENT_BYTES / SENTENCES.len());
             json!({
                 "_miroir_shard": Shard(n as u32).as_char().to_string(),
                 "id": place * legs + n,

@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::reserved;
+
 /// Meilisearch's `type` of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorType {
@@ -162,6 +164,17 @@ impl ErrorBody {
     }
 }
 
+impl ErrorBody {
+    /// An error as a node worded it, without Miroir's own names, which nodes list among an index's attributes.
+    #[must_use]
+    pub fn of_node(mut self) -> Self {
+        if let Cow::Owned(message) = reserved::without_reserved_names(&self.message) {
+            self.message = message;
+        }
+        self
+    }
+}
+
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { status: code.status(), body: ErrorBody::new(code, message) }
@@ -170,7 +183,7 @@ impl ApiError {
     /// The error that a node answered with, unchanged; an unreadable body becomes an internal error that quotes the status.
     pub fn from_node(status: u16, body: &[u8]) -> Self {
         match serde_json::from_slice::<ErrorBody>(body) {
-            Ok(body) => Self { status, body },
+            Ok(body) => Self { status, body: body.of_node() },
             Err(_) => Self::new(Code::Internal, format!("A node answered with status {status} and no readable error.")),
         }
     }

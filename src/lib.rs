@@ -16,6 +16,7 @@ pub mod logs;
 pub mod merge;
 pub mod metrics;
 pub mod proxy;
+pub mod reserved;
 pub mod scatter;
 pub mod server;
 pub mod store;

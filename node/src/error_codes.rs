@@ -1,6 +1,6 @@
 //! Meilisearch's error codes: name, type and HTTP status of each.
 //!
-//! The names, types and statuses are Meilisearch's (1.50); codes of routes that this node does not have are left out.
+//! The names, types and statuses are Meilisearch's (1.50); codes that this node has no use for are left out.
 
 /// Who is to blame for an error, as Meilisearch prints it in `type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,16 +56,12 @@ macro_rules! codes {
 }
 
 codes! {
-    BadParameter = "bad_parameter", InvalidRequest, 400;
     BadRequest = "bad_request", InvalidRequest, 400;
-    BatchNotFound = "batch_not_found", InvalidRequest, 404;
     DatabaseSizeLimitReached = "database_size_limit_reached", Internal, 500;
     DocumentNotFound = "document_not_found", InvalidRequest, 404;
-    DuplicateIndexFound = "duplicate_index_found", InvalidRequest, 400;
     EditDocumentsByFunctionError = "edit_documents_by_function_error", InvalidRequest, 400;
     FacetSearchDisabled = "facet_search_disabled", InvalidRequest, 400;
     FeatureNotEnabled = "feature_not_enabled", InvalidRequest, 400;
-    InconsistentDocumentChangeHeaders = "inconsistent_document_change_headers", InvalidRequest, 400;
     IndexAlreadyExists = "index_already_exists", InvalidRequest, 409;
     IndexCreationFailed = "index_creation_failed", Internal, 500;
     IndexNotFound = "index_not_found", InvalidRequest, 404;
@@ -79,12 +75,9 @@ codes! {
     InvalidBatchUids = "invalid_batch_uids", InvalidRequest, 400;
     InvalidContentType = "invalid_content_type", InvalidRequest, 415;
     InvalidDocumentCsvDelimiter = "invalid_document_csv_delimiter", InvalidRequest, 400;
-    InvalidDocumentEditionContext = "invalid_document_edition_context", InvalidRequest, 400;
-    InvalidDocumentEditionFunctionFilter = "invalid_document_edition_function_filter", InvalidRequest, 400;
     InvalidDocumentFields = "invalid_document_fields", InvalidRequest, 400;
     InvalidDocumentFilter = "invalid_document_filter", InvalidRequest, 400;
     InvalidDocumentGeoField = "invalid_document_geo_field", InvalidRequest, 400;
-    InvalidDocumentGeojsonField = "invalid_document_geojson_field", InvalidRequest, 400;
     InvalidDocumentId = "invalid_document_id", InvalidRequest, 400;
     InvalidDocumentIds = "invalid_document_ids", InvalidRequest, 400;
     InvalidDocumentLimit = "invalid_document_limit", InvalidRequest, 400;
@@ -94,28 +87,12 @@ codes! {
     InvalidDocumentUseNetwork = "invalid_document_use_network", InvalidRequest, 400;
     InvalidFacetSearchExhaustiveFacetCount = "invalid_facet_search_exhaustive_facet_count", InvalidRequest, 400;
     InvalidFacetSearchFacetName = "invalid_facet_search_facet_name", InvalidRequest, 400;
-    InvalidFacetSearchName = "invalid_facet_search_name", InvalidRequest, 400;
     InvalidFacetSearchQuery = "invalid_facet_search_query", InvalidRequest, 400;
-    InvalidHeaderValue = "invalid_header_value", InvalidRequest, 400;
     InvalidIndexCustomMetadata = "invalid_index_custom_metadata", InvalidRequest, 400;
     InvalidIndexLimit = "invalid_index_limit", InvalidRequest, 400;
     InvalidIndexOffset = "invalid_index_offset", InvalidRequest, 400;
     InvalidIndexPrimaryKey = "invalid_index_primary_key", InvalidRequest, 400;
     InvalidIndexUid = "invalid_index_uid", InvalidRequest, 400;
-    InvalidMultiSearchDistinct = "invalid_multi_search_distinct", InvalidRequest, 400;
-    InvalidMultiSearchFacetOrder = "invalid_multi_search_facet_order", InvalidRequest, 400;
-    InvalidMultiSearchFacets = "invalid_multi_search_facets", InvalidRequest, 400;
-    InvalidMultiSearchFacetsByIndex = "invalid_multi_search_facets_by_index", InvalidRequest, 400;
-    InvalidMultiSearchFederated = "invalid_multi_search_federated", InvalidRequest, 400;
-    InvalidMultiSearchFederationOptions = "invalid_multi_search_federation_options", InvalidRequest, 400;
-    InvalidMultiSearchMaxValuesPerFacet = "invalid_multi_search_max_values_per_facet", InvalidRequest, 400;
-    InvalidMultiSearchMergeFacets = "invalid_multi_search_merge_facets", InvalidRequest, 400;
-    InvalidMultiSearchQueryFacets = "invalid_multi_search_query_facets", InvalidRequest, 400;
-    InvalidMultiSearchQueryPagination = "invalid_multi_search_query_pagination", InvalidRequest, 400;
-    InvalidMultiSearchQueryPosition = "invalid_multi_search_query_position", InvalidRequest, 400;
-    InvalidMultiSearchQueryRankingRules = "invalid_multi_search_query_ranking_rules", InvalidRequest, 400;
-    InvalidMultiSearchQueryShowPerformanceDetails = "invalid_multi_search_query_show_performance_details", InvalidRequest, 400;
-    InvalidMultiSearchWeight = "invalid_multi_search_weight", InvalidRequest, 400;
     InvalidSearchAttributesToCrop = "invalid_search_attributes_to_crop", InvalidRequest, 400;
     InvalidSearchAttributesToHighlight = "invalid_search_attributes_to_highlight", InvalidRequest, 400;
     InvalidSearchAttributesToRetrieve = "invalid_search_attributes_to_retrieve", InvalidRequest, 400;
@@ -170,21 +147,8 @@ codes! {
     InvalidSettingsStopWords = "invalid_settings_stop_words", InvalidRequest, 400;
     InvalidSettingsSynonyms = "invalid_settings_synonyms", InvalidRequest, 400;
     InvalidSettingsTypoTolerance = "invalid_settings_typo_tolerance", InvalidRequest, 400;
-    InvalidSimilarAttributesToRetrieve = "invalid_similar_attributes_to_retrieve", InvalidRequest, 400;
     InvalidSimilarEmbedder = "invalid_similar_embedder", InvalidRequest, 400;
-    InvalidSimilarFilter = "invalid_similar_filter", InvalidRequest, 400;
-    InvalidSimilarId = "invalid_similar_id", InvalidRequest, 400;
-    InvalidSimilarLimit = "invalid_similar_limit", InvalidRequest, 400;
-    InvalidSimilarOffset = "invalid_similar_offset", InvalidRequest, 400;
-    InvalidSimilarRankingScoreThreshold = "invalid_similar_ranking_score_threshold", InvalidRequest, 400;
-    InvalidSimilarRetrieveVectors = "invalid_similar_retrieve_vectors", InvalidRequest, 400;
-    InvalidSimilarShowPerformanceDetails = "invalid_similar_show_performance_details", InvalidRequest, 400;
-    InvalidSimilarShowRankingScore = "invalid_similar_show_ranking_score", InvalidRequest, 400;
-    InvalidSimilarShowRankingScoreDetails = "invalid_similar_show_ranking_score_details", InvalidRequest, 400;
     InvalidSkipCreation = "invalid_skip_creation", InvalidRequest, 400;
-    InvalidState = "invalid_state", Internal, 500;
-    InvalidStatsShowInternalDatabaseSizes = "invalid_stats_show_internal_database_sizes", InvalidRequest, 400;
-    InvalidStatsSizeFormat = "invalid_stats_size_format", InvalidRequest, 400;
     InvalidStoreFile = "invalid_store_file", Internal, 500;
     InvalidSwapDuplicateIndexFound = "invalid_swap_duplicate_index_found", InvalidRequest, 400;
     InvalidSwapIndexes = "invalid_swap_indexes", InvalidRequest, 400;
@@ -209,26 +173,18 @@ codes! {
     MaxFieldsLimitExceeded = "max_fields_limit_exceeded", InvalidRequest, 400;
     MissingAuthorizationHeader = "missing_authorization_header", Auth, 401;
     MissingContentType = "missing_content_type", InvalidRequest, 415;
-    MissingDocumentEditionFunction = "missing_document_edition_function", InvalidRequest, 400;
     MissingDocumentFilter = "missing_document_filter", InvalidRequest, 400;
     MissingDocumentId = "missing_document_id", InvalidRequest, 400;
     MissingFacetSearchFacetName = "missing_facet_search_facet_name", InvalidRequest, 400;
     MissingIndexUid = "missing_index_uid", InvalidRequest, 400;
-    MissingMasterKey = "missing_master_key", Auth, 401;
     MissingPayload = "missing_payload", InvalidRequest, 400;
     MissingSearchHybrid = "missing_search_hybrid", InvalidRequest, 400;
     MissingSwapIndexes = "missing_swap_indexes", InvalidRequest, 400;
-    MissingTaskFilters = "missing_task_filters", InvalidRequest, 400;
     NoSpaceLeftOnDevice = "no_space_left_on_device", System, 422;
-    NotFoundSimilarId = "not_found_similar_id", InvalidRequest, 400;
     PayloadTooLarge = "payload_too_large", InvalidRequest, 413;
-    TaskFileNotFound = "task_file_not_found", InvalidRequest, 404;
     TaskNotFound = "task_not_found", InvalidRequest, 404;
     TooManyOpenFiles = "too_many_open_files", System, 422;
     TooManySearchRequests = "too_many_search_requests", System, 503;
     TooManyVectors = "too_many_vectors", InvalidRequest, 400;
-    UnretrievableDocument = "unretrievable_document", Internal, 400;
-    UnretrievableErrorCode = "unretrievable_error_code", InvalidRequest, 400;
-    UnsupportedMediaType = "unsupported_media_type", InvalidRequest, 415;
     VectorEmbeddingError = "vector_embedding_error", InvalidRequest, 400;
 }

@@ -14,9 +14,7 @@ use crate::error::{field_codes, Code, ResponseError};
 use crate::indexes::{check_uid, uid_refusal};
 use crate::queue::{rfc_3339, NewTask, Operation, Swap};
 use crate::search::parse::codes::BadRequest;
-use crate::search::parse::{
-    missing_field, read_body, read_query, BodyError, FieldCode, NotAllowed, Param, QueryError,
-};
+use crate::search::parse::{missing_field, read_body, read_query, BodyError, FieldCode, NotAllowed, Param, QueryError};
 use crate::state::AppState;
 use crate::tasks::{accept, Accepted};
 
@@ -107,10 +105,7 @@ fn unknown_or_immutable(field: &str, accepted: &[&str], location: ValuePointerRe
 
 fn immutable<C: FieldCode>(field: &str, accepted: &[&str]) -> BodyError {
     let accepted: Vec<_> = accepted.iter().map(|name| format!("`{name}`")).collect();
-    BodyError::new(
-        C::CODE,
-        format!("Immutable field `{field}`: expected one of {}", accepted.join(", ")),
-    )
+    BodyError::new(C::CODE, format!("Immutable field `{field}`: expected one of {}", accepted.join(", ")))
 }
 
 async fn list(

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 
 use super::query_string::{self, percent_encode};
-use super::whole_index::{accepted, ensure_index, index_path, node_tasks};
+use super::whole_index::{accepted, deletion_details, ensure_index, index_missing, index_path, node_tasks};
 use super::{whole_body, Answer, Body, Request, Verb};
 use crate::app::{record_of, App};
 use crate::cluster::{Index, IndexUid, NodeIndex, Shard, Snapshot};
@@ -87,7 +87,11 @@ pub async fn add(
     let batch = match split(format, rules, body).await {
         Ok(batch) => batch,
         Err(PayloadError::Refused(error)) => return Err(error),
-        Err(PayloadError::FailedTask { error, document_count }) => {
+        Err(PayloadError::FailedTask { mut error, document_count }) => {
+            if error.code == Code::Internal.name() {
+                // The splitter does not know for which index it works.
+                error.message.insert_str(0, &format!("Index `{uid}`: "));
+            }
             return failed_task(app, uid, &parameters, conflict.unwrap_or(error), document_count).await;
         }
     };
@@ -217,7 +221,9 @@ async fn send_to_owners(
 }
 
 pub async fn delete_one(app: &App, uid: &IndexUid, id: &str) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+    let Ok((snapshot, index)) = app.index(uid) else {
+        return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(1, None, Some(0))).await;
+    };
     let _order = index.write_order.lock().await;
     let shard = shard_of_document_id(id, index.shard_count);
     let path = index_path(uid, &format!("/documents/{}", percent_encode(id)));
@@ -227,7 +233,9 @@ pub async fn delete_one(app: &App, uid: &IndexUid, id: &str) -> Result<Answer, A
 
 pub async fn delete_batch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
     let ids = ids_from_delete_batch(&whole_body(body).await?)?;
-    let (snapshot, index) = app.index(uid)?;
+    let Ok((snapshot, index)) = app.index(uid) else {
+        return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(ids.len(), None, Some(0))).await;
+    };
     let _order = index.write_order.lock().await;
     let placed: Vec<(Shard, &String)> =
         ids.iter().map(|id| (shard_of_document_id(id, index.shard_count), id)).collect();
@@ -236,7 +244,7 @@ pub async fn delete_batch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Res
     shards.dedup();
     if shards.is_empty() {
         let task = NewTask::settled(TaskKind::DocumentDeletion, Some(uid.clone()), Outcome::Succeeded);
-        return accepted(app, task.with_details(deletion_details(0, json!(0)))).await;
+        return accepted(app, task.with_details(deletion_details(0, None, Some(0)))).await;
     }
     let path = index_path(uid, "/documents/delete-batch");
     let request = |shards: &[Shard]| {
@@ -257,9 +265,5 @@ async fn deletion_task(
     legs: Vec<NodeTask>,
 ) -> Result<Answer, ApiError> {
     let task = NewTask::followed(TaskKind::DocumentDeletion, Some(uid.clone()), snapshot.topology.copies(), legs);
-    accepted(app, task.with_details(deletion_details(provided_ids, json!(null)))).await
-}
-
-fn deletion_details(provided_ids: usize, deleted: serde_json::Value) -> serde_json::Value {
-    json!({ "providedIds": provided_ids, "originalFilter": null, "deletedDocuments": deleted })
+    accepted(app, task.with_details(deletion_details(provided_ids, None, None))).await
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::{CoveringLeg, Shard, Snapshot};
-use crate::documents::SHARD_FIELD;
+use crate::reserved::SHARD_FIELD;
 
 /// The shards that a leg's filter must name; `None` when the node holds exactly those, so that no filter is needed.
 pub fn needed<'a>(snapshot: &Snapshot, shard_count: u32, leg: &'a CoveringLeg) -> Option<&'a [Shard]> {

@@ -7,12 +7,12 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::{to_raw_value, RawValue};
 
-use super::search_query_string;
+use super::{restriction, search_query_string};
 use crate::cluster::Shard;
-use crate::merge::reserved::{is_private_use, SHARD_FIELD};
 use crate::merge::search::{merge_searches, Paging, SearchMerge};
 use crate::merge::splice::{AddedAttribute, Visibility};
 use crate::merge::{IndexFacts, Leg, MergeError};
+use crate::reserved::{is_private_use, SHARD_FIELD};
 
 /// Meilisearch's default of `limit` and `hitsPerPage`.
 const LIMIT_DEFAULT: usize = 20;
@@ -154,17 +154,9 @@ impl SearchRequest {
         Members(members).over(&self.members)
     }
 
-    /// `["_miroir_shard IN [..]", <the client's filter>]`. Elements of the outer array are ANDed, so the client's own array
-    /// is continued, not nested: an inner array would mean OR.
     fn restricted_filter(&self, shards: &[Shard]) -> Option<serde_json::Value> {
-        let names: Vec<String> = shards.iter().map(|shard| format!("\"{}\"", shard.as_char())).collect();
-        let mut all = vec![format!("{SHARD_FIELD} IN [{}]", names.join(", ")).into()];
-        match serde_json::from_str(self.members.get("filter").unwrap_or("null")).ok()? {
-            serde_json::Value::Array(filters) => all.extend(filters),
-            serde_json::Value::String(filter) => all.push(filter.into()),
-            _ => {}
-        }
-        Some(all.into())
+        let filter = serde_json::from_str(self.members.get("filter").unwrap_or("null")).ok()?;
+        Some(restriction::restrict(filter, shards))
     }
 
     fn distinct_attribute<'a>(&'a self, index: &'a IndexFacts) -> Option<&'a str> {

@@ -12,9 +12,9 @@ use super::whole_index::{accepted, broadcast, ensure_index, index_path, node_tas
 use super::{facts, whole_body, Answer, Body, Verb};
 use crate::app::{record_of, App};
 use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
-use crate::documents::SHARD_FIELD;
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
+use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 use crate::tasks::{NewTask, TaskKind};
 

@@ -14,9 +14,9 @@ use super::whole_index::index_path;
 use super::{restriction, Answer};
 use crate::app::App;
 use crate::cluster::{CoveringLeg, Index, IndexUid, NodeIndex, Shard, Snapshot};
-use crate::documents::SHARD_FIELD;
 use crate::error::{ApiError, Code};
 use crate::merge::documents::total_of_list;
+use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 
 #[derive(Deserialize)]

@@ -11,12 +11,12 @@ use super::query_string::percent_encode;
 use super::{whole_body, Answer, Body};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
-use crate::documents::SHARD_FIELD;
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
+use crate::reserved::SHARD_FIELD;
 use crate::scatter::{NodeRequest, Refusal, WriteLeg};
 use crate::store::IndexRecord;
-use crate::tasks::{NewTask, NodeTask, TaskKind};
+use crate::tasks::{NewTask, NodeTask, Outcome, TaskKind};
 
 /// The nodes' tasks as the registry follows them.
 pub fn node_tasks(snapshot: &Snapshot, legs: Vec<WriteLeg>) -> Vec<NodeTask> {
@@ -31,6 +31,18 @@ pub async fn accepted(app: &App, task: NewTask) -> Result<Answer, ApiError> {
     app.metrics.tasks.with_label_values(&[task.kind.name()]).inc();
     let task = app.tasks.register(task).await?;
     Ok(Answer::json(202, &task.summary()))
+}
+
+/// A write to an index that does not exist: Meilisearch takes it and fails its task.
+pub async fn index_missing(app: &App, uid: &IndexUid, kind: TaskKind, details: Value) -> Result<Answer, ApiError> {
+    let error = ApiError::index_not_found(uid.as_str()).body;
+    let task = NewTask::settled(kind, Some(uid.clone()), Outcome::Failed(error));
+    accepted(app, task.with_details(details)).await
+}
+
+/// `details` of a task that deletes documents; `deleted` is null until the nodes have counted.
+pub fn deletion_details(provided_ids: usize, filter: Option<&str>, deleted: Option<u64>) -> Value {
+    json!({ "providedIds": provided_ids, "originalFilter": filter, "deletedDocuments": deleted })
 }
 
 /// Sends every node the same request.
@@ -145,16 +157,17 @@ pub async fn ensure_index(app: &App, uid: &IndexUid) -> Result<(Arc<Index>, Vec<
 }
 
 pub async fn delete_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+    let Ok((snapshot, index)) = app.index(uid) else {
+        return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(0, None, Some(0))).await;
+    };
     let _order = index.write_order.lock().await;
     let request = NodeRequest::delete(index_path(uid, "/documents"));
-    let details = json!({ "providedIds": 0, "originalFilter": null, "deletedDocuments": null });
+    let details = deletion_details(0, None, None);
     broadcast_task(app, &snapshot, &index, &request, TaskKind::DocumentDeletion, details).await
 }
 
 pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
     let body = whole_body(body).await?;
-    let (snapshot, index) = app.index(uid)?;
     let parsed: Value = serde_json::from_slice(&body).map_err(|error| {
         ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
     })?;
@@ -164,16 +177,22 @@ pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) ->
     };
     // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
     let original = filter.to_string();
+    let Ok((snapshot, index)) = app.index(uid) else {
+        let details = deletion_details(0, Some(&original), Some(0));
+        return index_missing(app, uid, TaskKind::DocumentDeletion, details).await;
+    };
     let _order = index.write_order.lock().await;
     let request = NodeRequest::json(Method::POST, index_path(uid, "/documents/delete"), body);
-    let details = json!({ "providedIds": 0, "originalFilter": original, "deletedDocuments": null });
+    let details = deletion_details(0, Some(&original), None);
     broadcast_task(app, &snapshot, &index, &request, TaskKind::DocumentDeletion, details).await
 }
 
 /// Deletes an index on every node. Requests no longer see it from the moment at which the nodes have taken the task.
 pub async fn delete_index(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
     let _changing = app.index_changes.lock().await;
-    let (snapshot, index) = app.index(uid)?;
+    let Ok((snapshot, index)) = app.index(uid) else {
+        return index_missing(app, uid, TaskKind::IndexDeletion, json!({ "deletedDocuments": 0 })).await;
+    };
     let _order = index.write_order.lock().await;
     let request = NodeRequest::delete(index_path(uid, ""));
     let legs = broadcast(app, &snapshot, &request).await.map_err(|refusal| refusal.error)?;

@@ -97,7 +97,9 @@ mod tests {
     #[test]
     fn a_flapping_node_stays_failed() {
         let mut health = NodeHealth::new();
-        (0..3).for_each(|_| drop(health.observe(false, THRESHOLDS)));
+        for _ in 0..3 {
+            health.observe(false, THRESHOLDS);
+        }
         for _ in 0..10 {
             assert_eq!(health.observe(true, THRESHOLDS), None);
             assert_eq!(health.observe(false, THRESHOLDS), None);

@@ -124,7 +124,8 @@ impl IndexUid {
     /// Longest index uid in bytes; Meilisearch's limit.
     pub const LENGTH_MAX: usize = 400;
 
-    /// Accepts 1 to 400 of `a-z A-Z 0-9 - _`, as Meilisearch does; otherwise its error `invalid_index_uid`.
+    /// Accepts 1 to 400 of `a-z A-Z 0-9 - _`, as Meilisearch does; otherwise its error `invalid_index_uid`, whose message
+    /// names another limit than the one that holds.
     pub fn parse(uid: &str) -> Result<Self, ApiError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if uid.is_empty() || uid.len() > Self::LENGTH_MAX || !uid.bytes().all(allowed) {
@@ -132,7 +133,7 @@ impl IndexUid {
                 Code::InvalidIndexUid,
                 format!(
                     "`{uid}` is not a valid index uid. Index uid can be an integer or a string containing only \
-                     alphanumeric characters, hyphens (-) and underscores (_), and can not be more than 400 bytes."
+                     alphanumeric characters, hyphens (-) and underscores (_), and can not be more than 512 bytes."
                 ),
             ));
         }

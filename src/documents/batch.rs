@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::cluster::Shard;
 
-use super::SHARD_FIELD;
+use crate::reserved::SHARD_FIELD;
 
 /// First buffer of a shard: holds a few documents, and costs little when thousands of shards get one document each.
 const BUFFER_LEN_MIN: usize = 4 * 1024;

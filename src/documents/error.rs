@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::error::{ApiError, Code, ErrorBody};
 
 use super::key::KeyProblem;
-use super::{PayloadFormat, SHARD_FIELD};
+use super::PayloadFormat;
+use crate::reserved::SHARD_FIELD;
 
 /// Most bytes of a document that an error quotes. Enough to recognise it by; an answer or a task must not carry a
 /// document of megabytes.

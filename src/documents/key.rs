@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use super::SHARD_FIELD;
+use crate::reserved::SHARD_FIELD;
 
 /// Longest document id in bytes; Meilisearch's limit, which comes from the longest key its database can hold.
 const DOCUMENT_ID_LENGTH_MAX: usize = 511;

@@ -26,6 +26,3 @@ pub use error::PayloadError;
 pub use format::PayloadFormat;
 pub use ids::{ids_from_delete_batch, shard_of_document_id};
 pub use splitter::{MissingKey, PrimaryKeyRule, SplitRules, Splitter};
-
-/// Field in which a stored document carries its shard (`Shard::as_char`). Clients neither set nor see it.
-pub const SHARD_FIELD: &str = "_miroir_shard";

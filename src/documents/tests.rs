@@ -8,6 +8,7 @@ use serde_json::{json, Map, Value};
 use super::*;
 use crate::cluster::Shard;
 use crate::error::{Code, ErrorBody};
+use crate::reserved::SHARD_FIELD;
 
 const SHARD_COUNT: u32 = 8;
 const JSON: PayloadFormat = PayloadFormat::Json;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use unicode_normalization::UnicodeNormalization;
 
 use super::json::{self, Cursor};
-use super::{reserved, FacetOrder, IndexFacts};
+use super::{FacetOrder, IndexFacts};
+use crate::reserved;
 
 /// Above so many matching documents Meilisearch lists numeric values in numeric order; up to it, in that of their digits,
 /// where 10 comes before 9.

@@ -65,6 +65,7 @@ impl<'a> Cursor<'a> {
         Err(JsonError { what, at: self.at })
     }
 
+    #[inline]
     fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
             self.at += 1;
@@ -141,28 +142,35 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes behind a string whose opening quote is the current byte.
+    #[inline]
     fn skip_string(&mut self) -> Result<()> {
-        self.at += 1;
-        loop {
-            // Keys and most values are short: a plain loop beats the set-up of a vector search on them.
-            let short = self.bytes[self.at..].iter().take(SHORT_STRING);
-            let found = match short.clone().position(|&byte| byte == b'"' || byte == b'\\') {
-                Some(found) => Some(found),
-                None => {
-                    let skipped = short.len();
-                    memchr::memchr2(b'"', b'\\', &self.bytes[self.at + skipped..]).map(|found| skipped + found)
+        let mut at = self.at + 1;
+        // Keys and most values are short: a plain loop beats the set-up of a vector search on them.
+        let short_end = (at + SHORT_STRING).min(self.bytes.len());
+        while at < short_end {
+            match self.bytes[at] {
+                b'"' => {
+                    self.at = at + 1;
+                    return Ok(());
                 }
-            };
-            let Some(found) = found else { return self.error("a string does not end") };
-            self.at += found + 1;
-            if self.bytes[self.at - 1] == b'"' {
+                b'\\' => at += 2,
+                _ => at += 1,
+            }
+        }
+        self.skip_long_string(at)
+    }
+
+    /// Goes behind a string that has been looked at up to `at`.
+    #[inline(never)]
+    fn skip_long_string(&mut self, mut at: usize) -> Result<()> {
+        while let Some(found) = self.bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+            if self.bytes[at + found] == b'"' {
+                self.at = at + found + 1;
                 return Ok(());
             }
-            if self.at >= self.bytes.len() {
-                return self.error("a string does not end");
-            }
-            self.at += 1;
+            at += found + 2;
         }
+        self.error("a string does not end")
     }
 
     /// Goes behind the value that starts here.
@@ -173,10 +181,9 @@ impl<'a> Cursor<'a> {
             Some(b'"') => self.skip_string()?,
             Some(b'{' | b'[') => self.skip_container()?,
             Some(_) => {
-                let rest = &self.bytes[self.at..];
-                let length =
-                    rest.iter().position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t'));
-                self.at += length.unwrap_or(rest.len());
+                while self.bytes.get(self.at).is_some_and(|&byte| !ENDS_SCALAR[usize::from(byte)]) {
+                    self.at += 1;
+                }
                 if self.at == start {
                     return self.error("expected a value");
                 }
@@ -191,25 +198,40 @@ impl<'a> Cursor<'a> {
     fn skip_container(&mut self) -> Result<()> {
         let mut depth = 0usize;
         while let Some(&byte) = self.bytes.get(self.at) {
+            if !IS_STRUCTURE[usize::from(byte)] {
+                self.at += 1;
+                continue;
+            }
             match byte {
                 b'"' => {
                     self.skip_string()?;
                     continue;
                 }
                 b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
-                    depth -= 1;
-                    if depth == 0 {
-                        self.at += 1;
-                        return Ok(());
-                    }
-                }
-                _ => {}
+                _ => depth -= 1,
             }
             self.at += 1;
+            if depth == 0 {
+                return Ok(());
+            }
         }
         self.error("an object or array does not end")
     }
+}
+
+/// Bytes at which a number, `true`, `false` or `null` has ended.
+const ENDS_SCALAR: [bool; 256] = byte_set(b",}] \n\r\t");
+/// Bytes that change the depth, or hide what does.
+const IS_STRUCTURE: [bool; 256] = byte_set(b"\"{}[]");
+
+const fn byte_set(bytes: &[u8]) -> [bool; 256] {
+    let mut set = [false; 256];
+    let mut n = 0;
+    while n < bytes.len() {
+        set[bytes[n] as usize] = true;
+        n += 1;
+    }
+    set
 }
 
 /// Bytes of a string that are looked at one by one before a vector search takes over.
@@ -247,6 +269,9 @@ pub fn number(raw: &[u8]) -> Option<f64> {
 
 /// A JSON number that is a count. `None` when it is not one.
 pub fn count(raw: &[u8]) -> Option<u64> {
+    if let [digit @ b'0'..=b'9'] = raw {
+        return Some(u64::from(digit - b'0'));
+    }
     std::str::from_utf8(raw).ok()?.parse().ok()
 }
 

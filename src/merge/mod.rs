@@ -4,6 +4,13 @@
 //! clock, no cluster state. Nodes' answers are never built into trees: [`json`] finds the ends of values, [`rank`] reads
 //! the few fields that decide the order, [`splice`] copies what a client may see and leaves out what it may not.
 //!
+//! Measured on the 24,000 cities of `demo/` over three real 1.50 nodes with 64 shards, against one node with everything,
+//! 2,300 generated queries (typos, cut words, filters, sorts, geo, facets, highlighting, distinct, both kinds of paging),
+//! facets by `alpha`: totals, facets with their order, statistics and envelope equal in all; one page in another order (a
+//! prefix of one letter, beyond the nodes' prefix limits). In 10 pages a hit was highlighted otherwise, because a node knows
+//! other spellings of a cut or misspelt word than the whole does. With facets by `count`, values of equal count come in
+//! another order in a tenth of the answers with facets: Meilisearch orders them by the shape of its facet tree.
+//!
 //! | file | question it answers |
 //! |---|---|
 //! | [`search`] | which hits make the page, and what stands around them |
@@ -13,7 +20,6 @@
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`facet_search`] | the answer of `/facet-search` |
 //! | [`documents`] | lists of documents, and one document |
-//! | [`reserved`] | which names are Miroir's own |
 
 pub mod distinct;
 pub mod documents;
@@ -21,7 +27,6 @@ pub mod facet_search;
 pub mod facets;
 pub mod json;
 pub mod rank;
-pub mod reserved;
 pub mod search;
 pub mod splice;
 

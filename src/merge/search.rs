@@ -125,15 +125,20 @@ impl<'a> LegAnswer<'a> {
         &self.marked[self.hits[hit].marked.clone()]
     }
 
+    fn details_of(&self, hit: usize) -> Option<&'a [u8]> {
+        splice::ranking_score_details(self.body, self.marked_of(hit))
+    }
+
     fn rank_keys(&self, hit: usize, semantic_ratio: Option<f64>) -> Result<RankKeys<'a>, MergeError> {
-        let marked = self.marked_of(hit);
-        let mut keys = match splice::ranking_score_details(self.body, marked) {
+        let mut keys = match self.details_of(hit) {
             Some(details) => RankKeys::parse(details).map_err(|error| MergeError::of_leg(self.leg, error))?,
             None => RankKeys::default(),
         };
         if let Some(ratio) = semantic_ratio {
             let weight = if keys.is_semantic { ratio } else { 1.0 - ratio };
-            keys.put_weighted_score_first(splice::ranking_score(self.body, marked).unwrap_or(0.0) * weight);
+            keys.put_weighted_score_first(
+                splice::ranking_score(self.body, self.marked_of(hit)).unwrap_or(0.0) * weight,
+            );
         }
         Ok(keys)
     }
@@ -215,17 +220,24 @@ impl<'a, 'r> RankedLists<'a, 'r> {
         Ok(Some(chosen))
     }
 
+    /// Reads the keys of the hit at the leg's place. Hits that are tied on their node have the same details to the byte, so
+    /// a leg's keys are read again only when they change.
     fn fill_head(&mut self, leg: usize) -> Result<(), MergeError> {
         let answer = &self.answers[leg];
-        self.heads[leg] = None;
         while self.places[leg] < answer.hits.len() {
-            let keys = answer.rank_keys(self.places[leg], self.semantic_ratio)?;
+            let place = self.places[leg];
+            if self.heads[leg].is_some() && answer.details_of(place) == answer.details_of(place - 1) {
+                return Ok(());
+            }
+            let keys = answer.rank_keys(place, self.semantic_ratio)?;
             if keys.pinned_at.is_none() {
                 self.heads[leg] = Some(keys);
-                break;
+                return Ok(());
             }
+            self.heads[leg] = None;
             self.places[leg] += 1;
         }
+        self.heads[leg] = None;
         Ok(())
     }
 }
@@ -239,8 +251,7 @@ fn lists_pinned(answers: &[LegAnswer]) -> Result<VecDeque<(u64, Chosen)>, MergeE
     let mut pinned = Vec::new();
     for (leg, answer) in answers.iter().enumerate() {
         for hit in 0..answer.hits.len() {
-            let details = splice::ranking_score_details(answer.body, answer.marked_of(hit));
-            if details.is_some_and(|details| details.starts_with(PIN)) {
+            if answer.details_of(hit).is_some_and(|details| details.starts_with(PIN)) {
                 let position = answer.rank_keys(hit, None)?.pinned_at;
                 pinned.extend(position.map(|at| (at, Chosen { leg, hit, is_semantic: false })));
             }

@@ -2,7 +2,7 @@
 
 use super::distinct;
 use super::json::{self, Cursor, Member};
-use super::reserved;
+use crate::reserved;
 
 const SCORE: &[u8] = b"_rankingScore";
 const DETAILS: &[u8] = b"_rankingScoreDetails";

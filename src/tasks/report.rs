@@ -59,7 +59,8 @@ impl NodeTaskReport {
         if list.next.is_some() {
             return Err(ApiError::new(Code::Internal, "A node's task list is cut short; ask with a larger `limit`."));
         }
-        Ok(list.results)
+        let shown = |report: Self| Self { error: report.error.map(ErrorBody::of_node), ..report };
+        Ok(list.results.into_iter().map(shown).collect())
     }
 }
 

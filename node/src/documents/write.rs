@@ -1,6 +1,7 @@
 //! Writing documents: each request becomes a task.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -25,6 +26,9 @@ use crate::tasks::{accept, Accepted};
 
 /// Pieces of a body that wait between the network and the disk. They are at most some hundred kilobytes each.
 const WAITING_PIECES_MAX: usize = 16;
+
+/// How long a client may take for the next piece of its body, before it is given up.
+const PIECE_TIMEOUT: Duration = Duration::from_secs(60);
 
 const CONTENT_TYPES: &str = "`application/json`, `application/x-ndjson`, `text/csv`";
 
@@ -100,8 +104,7 @@ async fn add(
     body: Body,
 ) -> Result<Accepted, ResponseError> {
     check_uid(&uid)?;
-    let AdditionParameters { primary_key, csv_delimiter, custom_metadata, skip_creation } =
-        read_query(parameters)?;
+    let AdditionParameters { primary_key, csv_delimiter, custom_metadata, skip_creation } = read_query(parameters)?;
     if skip_creation.is_some_and(|skip| skip.0) {
         return Err(ResponseError::new(
             Code::InvalidSkipCreation,
@@ -197,7 +200,10 @@ async fn send_body(body: Body, bytes_max: u64, format: Format, pieces: &mpsc::Se
     let mut body = body.into_data_stream();
     let mut bytes = 0;
     let last = loop {
-        match body.next().await {
+        let Ok(piece) = tokio::time::timeout(PIECE_TIMEOUT, body.next()).await else {
+            break Err(ResponseError::new(Code::BadRequest, "The request body did not come to its end in time."));
+        };
+        match piece {
             None if bytes == 0 => break Err(missing_payload(format)),
             None => break Ok(None),
             Some(Err(error)) => {

@@ -58,16 +58,10 @@ impl Applier {
         let index_uid = task.index_uid.as_deref().unwrap_or_default();
         let in_index = |error| ResponseError::in_index(index_uid, error);
         let done = |documents| {
-            vec![Outcome {
-                uid: task.uid,
-                details: task.operation.details(Some(index_uid), documents),
-                error: None,
-            }]
+            vec![Outcome { uid: task.uid, details: task.operation.details(Some(index_uid), documents), error: None }]
         };
         match &task.operation {
-            Operation::DocumentAddition { .. } => {
-                self.add_documents(index, wtxn, batch, payloads, must_stop)
-            }
+            Operation::DocumentAddition { .. } => self.add_documents(index, wtxn, batch, payloads, must_stop),
             Operation::DocumentDeletion { .. } => self.delete_by_ids(index, wtxn, batch, must_stop),
             Operation::DocumentDeletionByFilter { filter } => {
                 let deleted = self.delete_by_filter(index, wtxn, index_uid, filter, must_stop)?;
@@ -109,16 +103,13 @@ impl Applier {
         let index_uid = batch[0].index_uid.as_deref().unwrap_or_default();
         let in_index = |error| ResponseError::in_index(index_uid, error);
         // Everything that the engine borrows has to outlive its run.
-        let documents = batch
-            .iter()
-            .map(|task| payloads.load(store, task))
-            .collect::<Result<Vec<_>, ResponseError>>()?;
+        let documents =
+            batch.iter().map(|task| payloads.load(store, task)).collect::<Result<Vec<_>, ResponseError>>()?;
         let allocator = Bump::new();
         let mut changes = indexer::DocumentOperation::new();
         let mut primary_key = None;
         for (task, documents) in batch.iter().zip(&documents) {
-            let Operation::DocumentAddition { method, primary_key: of_task, .. } = &task.operation
-            else {
+            let Operation::DocumentAddition { method, primary_key: of_task, .. } = &task.operation else {
                 return Err(ResponseError::internal("a batch of additions has another task in it"));
             };
             primary_key = primary_key.or(of_task.as_deref());
@@ -133,15 +124,7 @@ impl Applier {
         let mut new_fields = fields.clone();
         let progress = Progress::default();
         let (changes, stats, primary_key) = changes
-            .into_changes(
-                &allocator,
-                index,
-                &rtxn,
-                primary_key,
-                &mut new_fields,
-                must_stop,
-                progress.clone(),
-            )
+            .into_changes(&allocator, index, &rtxn, primary_key, &mut new_fields, must_stop, progress.clone())
             .map_err(in_index)?;
         let outcomes: Vec<_> = batch
             .iter()
@@ -197,8 +180,7 @@ impl Applier {
             let details = task.operation.details(Some(index_uid), Some(deleted));
             outcomes.push(Outcome { uid: task.uid, details, error: None });
         }
-        self.delete(index, wtxn, to_delete, must_stop)
-            .map_err(|error| ResponseError::in_index(index_uid, error))?;
+        self.delete(index, wtxn, to_delete, must_stop).map_err(|error| ResponseError::in_index(index_uid, error))?;
         Ok(outcomes)
     }
 
@@ -214,9 +196,7 @@ impl Applier {
         let in_index = |error| {
             let error = ResponseError::in_index(index_uid, error);
             match error.code {
-                Code::InvalidSearchFilter => {
-                    ResponseError::new(Code::InvalidDocumentFilter, error.message)
-                }
+                Code::InvalidSearchFilter => ResponseError::new(Code::InvalidDocumentFilter, error.message),
                 _ => error,
             }
         };

@@ -55,10 +55,9 @@ fn can_be_shared(operation: &Operation) -> bool {
 /// documents each of them deleted could not be told any more.
 fn is_same_change(one: &Operation, other: &Operation) -> bool {
     match (one, other) {
-        (
-            Operation::DocumentAddition { method: one, .. },
-            Operation::DocumentAddition { method: other, .. },
-        ) => one == other,
+        (Operation::DocumentAddition { method: one, .. }, Operation::DocumentAddition { method: other, .. }) => {
+            one == other
+        }
         (Operation::DocumentDeletion { .. }, Operation::DocumentDeletion { .. }) => true,
         _ => false,
     }

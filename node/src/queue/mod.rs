@@ -24,7 +24,7 @@ pub use self::records::{Filter, NameChanges, NewTask};
 pub use self::task::{rfc_3339, Method, Operation, Status, Swap, Task, TaskUid, KINDS};
 
 use self::payloads::Payloads;
-use self::store::Store;
+use self::store::{DirectoryLock, Store};
 use self::worker::Worker;
 use crate::error::ResponseError;
 use crate::indexes::Indexes;
@@ -48,6 +48,8 @@ struct Shared {
 
 /// The worker's thread. Owned by `main`, which stops it.
 pub struct RunningWorker {
+    /// Held until the worker has ended.
+    _lock: DirectoryLock,
     queue: Queue,
     thread: JoinHandle<()>,
 }
@@ -58,6 +60,7 @@ impl Queue {
     pub fn start(directory: &Path, indexing_threads: usize) -> Result<(Self, Indexes, RunningWorker), ResponseError> {
         let index_root = directory.join("indexes");
         std::fs::create_dir_all(&index_root)?;
+        let lock = DirectoryLock::take(directory)?;
         let store = Store::open(&directory.join("tasks.sqlite"))?;
         let payloads = Payloads::open(&directory.join("payloads"))?;
         let indexes = worker::recover(&store, &payloads, &index_root)?;
@@ -70,7 +73,7 @@ impl Queue {
         }));
         let worker = Worker::new(queue.clone(), indexes.clone(), indexing_threads)?;
         let thread = std::thread::Builder::new().name("task-worker".into()).spawn(move || worker.run())?;
-        Ok((queue.clone(), indexes, RunningWorker { queue, thread }))
+        Ok((queue.clone(), indexes, RunningWorker { _lock: lock, queue, thread }))
     }
 
     /// Accepts a task: once this returns, it will be run whatever happens. Blocks for one fsync.

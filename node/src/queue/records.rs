@@ -262,11 +262,11 @@ pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<(Vec<T
     let mut wanted = String::from("1 = 1");
     let mut values: Vec<rusqlite::types::Value> = Vec::new();
     let lists = [
-        ("uid", filter.uids.as_ref().map(|list| to_json(list))),
-        ("batch_uid", filter.batch_uids.as_ref().map(|list| to_json(list))),
-        ("status", filter.statuses.as_ref().map(|list| to_json(list))),
-        ("kind", filter.kinds.as_ref().map(|list| to_json(list))),
-        ("index_uid", filter.index_uids.as_ref().map(|list| to_json(list))),
+        ("uid", filter.uids.as_ref().map(to_json)),
+        ("batch_uid", filter.batch_uids.as_ref().map(to_json)),
+        ("status", filter.statuses.as_ref().map(to_json)),
+        ("kind", filter.kinds.as_ref().map(to_json)),
+        ("index_uid", filter.index_uids.as_ref().map(to_json)),
     ];
     for (column, list) in lists {
         if let Some(list) = list {

@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     finished_at     INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks (status, uid);
+CREATE INDEX IF NOT EXISTS tasks_by_batch ON tasks (batch_uid);
 CREATE INDEX IF NOT EXISTS tasks_by_index ON tasks (index_uid, uid);
 CREATE TABLE IF NOT EXISTS indexes (
     uid       TEXT PRIMARY KEY,
@@ -52,6 +53,21 @@ CREATE TABLE IF NOT EXISTS commit_intent (
     intent TEXT NOT NULL
 ) STRICT;
 ";
+
+/// Keeps a second process out of a database directory for as long as it lives, and no longer, however this one ends.
+pub struct DirectoryLock(#[allow(dead_code)] Connection);
+
+impl DirectoryLock {
+    pub fn take(directory: &Path) -> Result<Self, ResponseError> {
+        let taken = Connection::open(directory.join("lock.sqlite")).and_then(|connection| {
+            connection.execute_batch("BEGIN EXCLUSIVE")?;
+            Ok(connection)
+        });
+        taken
+            .map(Self)
+            .map_err(|error| ResponseError::internal(format!("another node may be using this directory: {error}")))
+    }
+}
 
 /// Tells one waiting writer whether its transaction reached the disk.
 type Notify = Box<dyn FnOnce(Result<(), String>) + Send>;

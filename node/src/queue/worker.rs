@@ -177,10 +177,9 @@ impl Worker {
             }
         };
         let mut names = match is_new {
-            true => NameChanges {
-                set: vec![(index_uid.to_owned(), opened.directory.clone())],
-                ..NameChanges::default()
-            },
+            true => {
+                NameChanges { set: vec![(index_uid.to_owned(), opened.directory.clone())], ..NameChanges::default() }
+            }
             false => NameChanges::default(),
         };
         if let Operation::IndexUpdate { new_uid: Some(new_uid), .. } = &batch[0].operation {

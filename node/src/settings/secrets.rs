@@ -35,6 +35,6 @@ mod tests {
         assert_eq!(hidden("short"), "XXX...");
         assert_eq!(hidden("twelve-bytes"), "twXXXX...");
         assert_eq!(hidden(&"k".repeat(40)), "kkkkkXXXXXX...");
-        assert_eq!(hidden(&"é".repeat(15)), "ééXXXXXX...");
+        assert_eq!(hidden(&"é".repeat(15)), "éééXXXXXX...");
     }
 }

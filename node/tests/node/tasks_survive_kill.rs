@@ -1,9 +1,7 @@
 //! What was acknowledged is done, once, whenever the node is killed.
 
-mod support;
-
+use crate::support::{directory, Answer, Node};
 use serde_json::{json, Value};
-use support::{directory, Node};
 
 /// Enough documents that indexing them takes longer than enqueueing what follows.
 const MANY: usize = 20_000;
@@ -64,7 +62,7 @@ fn given_a_node_killed_again_and_again_then_each_task_has_exactly_its_own_effect
     }
     let node = Node::start(&data);
     for body in accepted {
-        let task = node.wait_for(&support::Answer { status: 202, body });
+        let task = node.wait_for(&Answer { status: 202, body });
         assert_eq!(task["status"], "succeeded", "{task}");
         if task["type"] == "documentDeletion" {
             assert_eq!(task["details"]["deletedDocuments"], 1, "{task}");
@@ -108,4 +106,19 @@ fn given_a_task_being_run_when_terminated_then_the_node_ends_well_and_runs_it_at
     assert!(node.terminate());
     let node = Node::start(&data);
     assert_eq!(node.wait_for(&big)["details"]["indexedDocuments"], MANY);
+}
+
+#[test]
+fn given_a_node_that_uses_a_directory_then_a_second_one_refuses_to() {
+    let (_keep, data) = directory();
+    let node = Node::start(&data);
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_miroir-node"))
+        .args(["--http-addr", "127.0.0.1:0", "--db-path"])
+        .arg(&data)
+        .output()
+        .expect("the second node ends");
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another node"), "{second:?}");
+    node.kill();
+    assert_eq!(Node::start(&data).get("/tasks").status, 200);
 }

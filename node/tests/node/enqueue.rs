@@ -1,9 +1,7 @@
 //! Enqueueing is quick, durable, and refuses at once what can be refused at once.
 
-mod support;
-
+use crate::support::{directory, Node, MASTER_KEY};
 use serde_json::{json, Value};
-use support::{directory, Node, MASTER_KEY};
 
 fn code(body: &Value) -> &str {
     body["code"].as_str().unwrap_or_default()
@@ -23,7 +21,10 @@ fn while_many_documents_are_indexed_then_other_writes_are_acknowledged_and_reads
     let other = node.post("/indexes/other/documents", &json!([{ "id": "small" }]));
     assert_eq!(other.status, 202, "{other:?}");
     let task = node.get(&format!("/tasks/{}", big.body["taskUid"])).body;
-    assert!(matches!(task["status"].as_str(), Some("enqueued" | "processing")), "acknowledged before the first ended: {task}");
+    assert!(
+        matches!(task["status"].as_str(), Some("enqueued" | "processing")),
+        "acknowledged before the first ended: {task}"
+    );
     for accepted in [&big, &small, &other] {
         assert_eq!(node.wait_for(accepted)["status"], "succeeded");
     }
@@ -56,7 +57,11 @@ fn every_format_says_the_same() {
     let (_keep, data) = directory();
     let node = Node::start(&data);
     let json = node.post("/indexes/json/documents", &json!([{ "id": 1, "n": 2.5 }, { "id": 2, "n": null }]));
-    let lines = node.post_text("/indexes/lines/documents", "application/x-ndjson", "{\"id\":1,\"n\":2.5}\n{\"id\":2,\"n\":null}");
+    let lines = node.post_text(
+        "/indexes/lines/documents",
+        "application/x-ndjson",
+        "{\"id\":1,\"n\":2.5}\n{\"id\":2,\"n\":null}",
+    );
     let csv = node.post_text("/indexes/csv/documents?csvDelimiter=%3B", "text/csv", "id:number;n:number\n1;2.5\n2;\n");
     for (index, accepted) in [("json", &json), ("lines", &lines), ("csv", &csv)] {
         assert_eq!(node.wait_for(accepted)["details"]["indexedDocuments"], 2, "{index}");

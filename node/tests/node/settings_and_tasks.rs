@@ -1,9 +1,7 @@
 //! Settings go in and come out as Meilisearch's, and the task list can be filtered like its.
 
-mod support;
-
+use crate::support::{directory, Node};
 use serde_json::{json, Value};
-use support::{directory, Node};
 
 #[test]
 fn settings_are_printed_in_order_with_their_defaults_and_go_back_to_them() {
@@ -15,10 +13,26 @@ fn settings_are_printed_in_order_with_their_defaults_and_go_back_to_them() {
     assert_eq!(
         names,
         [
-            "displayedAttributes", "searchableAttributes", "filterableAttributes", "sortableAttributes",
-            "rankingRules", "stopWords", "nonSeparatorTokens", "separatorTokens", "dictionary", "synonyms",
-            "distinctAttribute", "proximityPrecision", "typoTolerance", "faceting", "pagination", "embedders",
-            "searchCutoffMs", "localizedAttributes", "facetSearch", "prefixSearch",
+            "displayedAttributes",
+            "searchableAttributes",
+            "filterableAttributes",
+            "sortableAttributes",
+            "rankingRules",
+            "stopWords",
+            "nonSeparatorTokens",
+            "separatorTokens",
+            "dictionary",
+            "synonyms",
+            "distinctAttribute",
+            "proximityPrecision",
+            "typoTolerance",
+            "faceting",
+            "pagination",
+            "embedders",
+            "searchCutoffMs",
+            "localizedAttributes",
+            "facetSearch",
+            "prefixSearch",
         ]
     );
     let wanted = json!({
@@ -67,7 +81,10 @@ fn a_setting_that_is_wrong_is_refused_with_its_own_code() {
     let cases = [
         (json!({ "stopWords": "the" }), "invalid_settings_stop_words"),
         (json!({ "rankingRules": ["nonsense"] }), "invalid_settings_ranking_rules"),
-        (json!({ "typoTolerance": { "minWordSizeForTypos": { "oneTypo": 9, "twoTypos": 5 } } }), "invalid_settings_typo_tolerance"),
+        (
+            json!({ "typoTolerance": { "minWordSizeForTypos": { "oneTypo": 9, "twoTypos": 5 } } }),
+            "invalid_settings_typo_tolerance",
+        ),
         (json!({ "pagination": { "maxTotalHits": 0 } }), "invalid_settings_pagination"),
         (json!({ "nonsense": 1 }), "bad_request"),
     ];
@@ -89,8 +106,14 @@ fn deleting_tells_how_many_documents_went() {
     let by_filter = node.post("/indexes/x/documents/delete", &json!({ "filter": "even = true" }));
     let missing = node.delete("/indexes/x/documents/none");
     let rest = node.delete("/indexes/x/documents");
-    assert_eq!(node.wait_for(&by_ids)["details"], json!({ "providedIds": 4, "deletedDocuments": 2, "originalFilter": null }));
-    assert_eq!(node.wait_for(&by_filter)["details"], json!({ "providedIds": 0, "deletedDocuments": 5, "originalFilter": "\"even = true\"" }));
+    assert_eq!(
+        node.wait_for(&by_ids)["details"],
+        json!({ "providedIds": 4, "deletedDocuments": 2, "originalFilter": null })
+    );
+    assert_eq!(
+        node.wait_for(&by_filter)["details"],
+        json!({ "providedIds": 0, "deletedDocuments": 5, "originalFilter": "\"even = true\"" })
+    );
     assert_eq!(node.wait_for(&missing)["details"]["deletedDocuments"], 0);
     assert_eq!(node.wait_for(&rest)["details"], json!({ "deletedDocuments": 3 }));
     let nowhere = node.wait_for(&node.delete("/indexes/nowhere/documents/1"));

@@ -1,0 +1,124 @@
+//! The operator's command line: a thin client of the admin API.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{bail, Context};
+use clap::{Parser, Subcommand};
+use miroir::conf::Config;
+use serde_json::Value;
+
+/// Longest wait for an answer of the admin API.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Asks and tells a running Miroir
+#[derive(Parser)]
+#[command(name = "miroir-ctl", version)]
+struct Cli {
+    /// Address of the Miroir
+    #[arg(long, env = "MIROIR_URL", default_value = "http://127.0.0.1:7700")]
+    url: String,
+    /// The admin key. Better given by the environment: arguments are visible to every user of the machine
+    #[arg(long, env = "MIROIR_ADMIN_API_KEY", hide_env_values = true)]
+    admin_key: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Nodes, their states and shards. Exits with 2 when some shard has no replica that serves reads
+    Status {
+        /// Print the topology as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Work on configuration files
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Check a file, naming every mistake
+    Check { file: PathBuf },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Status { json } => status(&cli, *json),
+        Command::Config(ConfigCommand::Check { file }) => check(file),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn check(file: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let config = Config::load(file)?;
+    for warning in config.warnings() {
+        eprintln!("warning: {}: {warning}", file.display());
+    }
+    println!("{}: the configuration is valid", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
+    let topology = get(cli, "/_miroir/topology")?;
+    if json {
+        println!("{topology:#}");
+    } else {
+        print_table(&topology);
+    }
+    let covered = topology["fully_covered"].as_bool().unwrap_or(false);
+    Ok(if covered { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn get(cli: &Cli, path: &str) -> anyhow::Result<Value> {
+    let url = format!("{}{path}", cli.url.trim_end_matches('/'));
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build().into();
+    let mut request = agent.get(&url);
+    if let Some(key) = &cli.admin_key {
+        request = request.header("X-Admin-Key", key);
+    }
+    let mut answer = request.call().with_context(|| format!("cannot reach {url}"))?;
+    let body = answer.body_mut().read_to_string().with_context(|| format!("cannot read the answer of {url}"))?;
+    let body: Value = serde_json::from_str(&body).with_context(|| format!("{url} does not answer as a Miroir does"))?;
+    if !answer.status().is_success() {
+        bail!("{}", body["message"].as_str().unwrap_or("the request was refused"));
+    }
+    Ok(body)
+}
+
+fn print_table(topology: &Value) {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    println!("{:<16} {:<24} {:>5}  {:<10} {:>6}  {:<8}", "NODE", "ADDRESS", "GROUP", "STATUS", "SHARDS", "VERSION");
+    for node in topology["nodes"].as_array().into_iter().flatten() {
+        println!(
+            "{:<16} {:<24} {:>5}  {:<10} {:>6}  {:<8} {}",
+            text(&node["id"]),
+            text(&node["address"]),
+            text(&node["group"]),
+            text(&node["status"]),
+            text(&node["shard_count"]),
+            text(&node["version"]),
+            node["error"].as_str().unwrap_or(""),
+        );
+    }
+    println!(
+        "\n{} shards, {} replicas in each of {} groups; {} nodes degraded; {}",
+        topology["shards"],
+        topology["replication_factor"],
+        topology["groups"].as_array().map_or(0, Vec::len),
+        topology["degraded_node_count"],
+        if topology["fully_covered"] == true { "every shard is served" } else { "SOME SHARDS ARE NOT SERVED" },
+    );
+}
