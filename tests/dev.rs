@@ -42,7 +42,7 @@ fn it_prints_one_line_of_json_and_answers() {
 
     let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}\n{}", errors.text()));
     let keys: Vec<_> = ready.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["url", "metrics_url", "master_key", "admin_key", "pid", "nodes", "proxy_pid"]);
+    assert_eq!(keys, ["url", "metrics_url", "master_key", "admin_key", "pid", "nodes", "proxy_pid", "node_master_key"]);
     assert_eq!(ready["pid"], supervisor.id());
     let groups: Vec<_> = ready["nodes"].as_array().unwrap().iter().map(|node| &node["group"]).collect();
     assert_eq!(groups, [0, 1]);

@@ -71,18 +71,17 @@ pub async fn add(
     refuse_compressed(request)?;
     let known = app.index(uid).ok().map(|(_, index)| index);
     let own_key = known.as_ref().and_then(|index| index.primary_key.clone());
-    if let (Some(own), Some(asked)) = (&own_key, &parameters.primary_key) {
-        if own != asked {
-            let error = primary_key_conflict(uid, own);
-            return failed_task(app, uid, &parameters, error, 0).await;
-        }
-    }
+    let conflict = match (&own_key, &parameters.primary_key) {
+        (Some(own), Some(asked)) if own != asked => Some(primary_key_conflict(own)),
+        _ => None,
+    };
     let rules = SplitRules {
         primary_key: match own_key.or_else(|| parameters.primary_key.clone()) {
             Some(key) => PrimaryKeyRule::Known(key),
             None => PrimaryKeyRule::InferFromFirst,
         },
-        missing_key: MissingKey::Refuse,
+        // In a conflict the documents are only counted, as Meilisearch counts them before it sees the conflict.
+        missing_key: if conflict.is_some() { MissingKey::FailTask } else { MissingKey::Refuse },
         shard_count: known.map_or(app.config.shards, |index| index.shard_count),
     };
     let batch = match split(format, rules, body).await {
@@ -93,9 +92,12 @@ pub async fn add(
                 // The splitter does not know for which index it works.
                 error.message.insert_str(0, &format!("Index `{uid}`: "));
             }
-            return failed_task(app, uid, &parameters, error, document_count).await;
+            return failed_task(app, uid, &parameters, conflict.unwrap_or(error), document_count).await;
         }
     };
+    if let Some(error) = conflict {
+        return failed_task(app, uid, &parameters, error, batch.document_count()).await;
+    }
     let (index, creation) = ensure_index(app, uid).await?;
     send_batch(app, &index, creation, verb, &parameters, &batch).await
 }
@@ -118,8 +120,8 @@ fn refuse_compressed(request: &Request<'_>) -> Result<(), ApiError> {
     }
 }
 
-fn primary_key_conflict(uid: &IndexUid, own: &str) -> ErrorBody {
-    let message = format!("Index `{uid}`: Index already has a primary key: `{own}`.");
+fn primary_key_conflict(own: &str) -> ErrorBody {
+    let message = format!("Index already has a primary key: `{own}`.");
     ErrorBody::new(Code::IndexPrimaryKeyAlreadyExists, message)
 }
 
@@ -162,7 +164,7 @@ async fn send_batch(
             }
             Some(own) if own == key => {}
             Some(own) => {
-                let error = primary_key_conflict(&index.uid, own);
+                let error = primary_key_conflict(own);
                 return failed_task(app, &index.uid, parameters, error, batch.document_count()).await;
             }
         }

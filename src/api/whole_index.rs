@@ -157,12 +157,14 @@ pub async fn ensure_index(app: &App, uid: &IndexUid) -> Result<(Arc<Index>, Vec<
 }
 
 pub async fn delete_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
+    // Meilisearch names neither ids nor a filter here.
+    let details = |deleted: Option<u64>| json!({ "deletedDocuments": deleted });
     let Ok((snapshot, index)) = app.index(uid) else {
-        return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(0, None, Some(0))).await;
+        return index_missing(app, uid, TaskKind::DocumentDeletion, details(Some(0))).await;
     };
     let _order = index.write_order.lock().await;
     let request = NodeRequest::delete(index_path(uid, "/documents"));
-    let details = deletion_details(0, None, None);
+    let details = details(None);
     broadcast_task(app, &snapshot, &index, &request, TaskKind::DocumentDeletion, details).await
 }
 
@@ -175,10 +177,8 @@ pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) ->
         Some(filter) if !filter.is_null() => filter,
         _ => return Err(ApiError::new(Code::MissingDocumentFilter, "Missing field `filter`")),
     };
-    let original = match filter {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
+    let original = filter.to_string();
     let Ok((snapshot, index)) = app.index(uid) else {
         let details = deletion_details(0, Some(&original), Some(0));
         return index_missing(app, uid, TaskKind::DocumentDeletion, details).await;

@@ -164,6 +164,11 @@ impl Cluster {
         &self.folder
     }
 
+    /// The key that the nodes take, from the proxy and from nobody else.
+    pub fn node_key(&self) -> &str {
+        &self.node_key
+    }
+
     pub fn proxy_pid(&self) -> Option<u32> {
         self.proxy.as_ref().map(|proxy| proxy.child.pid())
     }

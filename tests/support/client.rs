@@ -1,6 +1,8 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use super::TASK_PATIENCE;
 
 /// Longest time for one call; a test that needs more waits for a task instead.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -52,6 +54,55 @@ impl Client {
 
     pub fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], None)
+    }
+
+    /// Documents in any format.
+    #[track_caller]
+    pub fn post_as(&self, path: &str, content_type: &str, body: &str) -> Answer {
+        self.send("POST", path, &[("content-type", content_type)], Some(body.as_bytes().to_vec()))
+    }
+
+    /// The answer to a search that must succeed.
+    #[track_caller]
+    pub fn search(&self, index: &str, body: Value) -> Value {
+        self.post(&format!("/indexes/{index}/search"), body).expect_status(200)
+    }
+
+    /// The task once it has ended, however it ended.
+    #[track_caller]
+    pub fn wait_task(&self, uid: u64) -> Value {
+        let deadline = Instant::now() + TASK_PATIENCE;
+        loop {
+            let task = self.get(&format!("/tasks/{uid}")).expect_status(200);
+            if matches!(task["status"].as_str(), Some("succeeded" | "failed" | "canceled")) {
+                return task;
+            }
+            assert!(Instant::now() < deadline, "task {uid} did not end within {TASK_PATIENCE:?}: {task}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The ended task that `accepted` (an answer of 202) names.
+    #[track_caller]
+    pub fn ended(&self, accepted: Answer) -> Value {
+        let uid = accepted.task_uid();
+        self.wait_task(uid)
+    }
+
+    /// Like [`Client::ended`], for a task that must succeed.
+    #[track_caller]
+    pub fn succeed(&self, accepted: Answer) -> Value {
+        let task = self.ended(accepted);
+        assert_eq!(task["status"], "succeeded", "{task}");
+        task
+    }
+
+    /// Like [`Client::ended`], for a task that must fail with the error `code`.
+    #[track_caller]
+    pub fn fail(&self, accepted: Answer, code: &str) -> Value {
+        let task = self.ended(accepted);
+        assert_eq!((&task["status"], &task["error"]["code"]), (&"failed".into(), &code.into()), "{task}");
+        task
     }
 
     fn send_json(&self, method: &str, path: &str, body: Value) -> Answer {
@@ -110,6 +161,20 @@ impl Answer {
     pub fn expect_status(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         self.body
+    }
+
+    /// The body of an error, if status and code are the expected ones.
+    #[track_caller]
+    pub fn expect_error(self, status: u16, code: &str) -> Value {
+        assert_eq!((self.status, self.code()), (status, Some(code)), "{}", self.text);
+        self.body
+    }
+
+    /// Uid of the task that an accepted write has become.
+    #[track_caller]
+    pub fn task_uid(&self) -> u64 {
+        assert_eq!(self.status, 202, "{}", self.text);
+        self.body["taskUid"].as_u64().unwrap_or_else(|| panic!("no integer taskUid in {}", self.text))
     }
 
     /// A header's value; `None` if there is none.
