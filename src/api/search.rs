@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use super::frequency::{self, Plan};
 use super::search_request::{ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
 use super::{facts, restriction, whole_body, Answer, Body, Request, Verb};
@@ -27,8 +28,15 @@ pub async fn search(
         (SearchRequest::from_json(&body), NodeRequest::json(Method::POST, index_path(uid, "/search"), body))
     };
     match parsed {
-        ParsedSearch::Search(search) => scattered(app, &snapshot, &index, &search).await,
+        ParsedSearch::Search(search) => planned(app, &snapshot, &index, *search).await,
         ParsedSearch::PassThrough => worded_by_a_node(app, &snapshot, &unchanged).await,
+    }
+}
+
+async fn planned(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRequest) -> Result<Answer, ApiError> {
+    match frequency::plan(app, snapshot, index, search).await? {
+        Plan::OneSearch(search) => scattered(app, snapshot, index, &search).await,
+        Plan::Stages(stages) => frequency::answer(app, snapshot, index, stages).await,
     }
 }
 

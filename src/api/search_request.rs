@@ -9,8 +9,9 @@ use serde_json::value::{to_raw_value, RawValue};
 
 use super::{restriction, search_query_string};
 use crate::cluster::Shard;
-use crate::merge::search::{merge_searches, Paging, SearchMerge};
+use crate::merge::search::{merge_searches, merge_stages, Paging, SearchMerge};
 use crate::merge::splice::{AddedAttribute, Visibility};
+use crate::merge::stages::StageWords;
 use crate::merge::{IndexFacts, Leg, MergeError};
 use crate::reserved::{is_private_use, SHARD_FIELD};
 
@@ -29,7 +30,7 @@ pub enum ParsedSearch {
 }
 
 /// A search as the client asked for it, whether by POST or by GET.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SearchRequest {
     members: Members,
     /// `q` as the client sent it.
@@ -42,6 +43,8 @@ pub struct SearchRequest {
     distinct: Option<String>,
     show_ranking_score: bool,
     show_ranking_score_details: bool,
+    /// The primary key, when hits of several searches must be told apart by it.
+    key: Option<String>,
     /// Weight of vector hits, when the search is one by words and by vector.
     semantic_ratio: Option<f64>,
 }
@@ -96,6 +99,7 @@ impl SearchRequest {
             distinct: members.read("distinct")?,
             show_ranking_score: members.read_or("showRankingScore", false)?,
             show_ranking_score_details: members.read_or("showRankingScoreDetails", false)?,
+            key: None,
             semantic_ratio,
             query,
             members,
@@ -105,6 +109,65 @@ impl SearchRequest {
     /// The client's filter as it stands in the body, for narrowing.
     pub fn filter(&self) -> Option<&str> {
         self.members.get("filter")
+    }
+
+    /// `q` as the client sent it.
+    pub fn query(&self) -> &str {
+        &self.query
+    }
+
+    /// Whether the client gave a member a value.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|value| value != "null")
+    }
+
+    pub fn strategy_is(&self, strategy: &str) -> bool {
+        self.members.read::<Option<String>>("matchingStrategy").flatten().as_deref() == Some(strategy)
+    }
+
+    /// How many attributes and places the client sorts by.
+    pub fn sort_count(&self) -> usize {
+        self.members.read::<Option<Vec<String>>>("sort").flatten().map_or(0, |sort| sort.len())
+    }
+
+    /// The same search with another matching strategy.
+    pub fn with_strategy(mut self, strategy: &str) -> Self {
+        self.members.set("matchingStrategy", &strategy.into());
+        self
+    }
+
+    /// The same search for other words, all of which are asked for.
+    pub fn for_words(mut self, query: String) -> Self {
+        self.members.set("q", &query.as_str().into());
+        self.query = query;
+        self.with_strategy("all")
+    }
+
+    /// The same search without facets.
+    pub fn without_facets(mut self) -> Self {
+        self.members.0.retain(|(name, _)| name != "facets");
+        self.facets.clear();
+        self
+    }
+
+    /// The same search, the hits of which can be told apart.
+    pub fn with_key(mut self, primary_key: &str) -> Self {
+        self.key = Some(primary_key.to_owned());
+        self
+    }
+
+    /// Body of a search that counts the documents that have the first word of `query`, whatever the client filters by.
+    pub fn count_body(&self, query: &str, shards: Option<&[Shard]>) -> Bytes {
+        let mut body = Members::default();
+        body.set("q", &query.into());
+        body.set("limit", &0.into());
+        body.set("matchingStrategy", &"last".into());
+        if let Some(shards) = shards {
+            body.set("filter", &super::restriction::restrict(serde_json::Value::Null, shards));
+        }
+        let fields = self.members.0.iter().filter(|(name, _)| name == "attributesToSearchOn").cloned();
+        body.0.extend(fields);
+        body.over(&Members::default())
     }
 
     pub fn paging(&self) -> Paging {
@@ -137,9 +200,10 @@ impl SearchRequest {
         if let Some(filter) = shards.and_then(|shards| self.restricted_filter(shards)) {
             set("filter", filter);
         }
-        if let Some(added) = self.added_attribute(index) {
+        let added = self.added_attributes(index);
+        if !added.is_empty() {
             let mut attributes = self.attributes_to_retrieve.clone().unwrap_or_default();
-            attributes.push(added.name);
+            attributes.extend(added.into_iter().map(|added| added.name));
             set("attributesToRetrieve", attributes.into());
         }
         if !self.facets.is_empty() && !self.facets.iter().any(|facet| facet == "*" || facet == SHARD_FIELD) {
@@ -163,9 +227,14 @@ impl SearchRequest {
         self.distinct.as_deref().or(index.distinct_attribute.as_deref())
     }
 
-    /// The attribute that legs are asked for although the client did not ask for it.
-    fn added_attribute(&self, index: &IndexFacts) -> Option<AddedAttribute> {
-        let name = self.distinct_attribute(index)?;
+    /// The attributes that legs are asked for although the client did not ask for them.
+    fn added_attributes(&self, index: &IndexFacts) -> Vec<AddedAttribute> {
+        let distinct = self.distinct_attribute(index);
+        let key = self.key.as_deref().filter(|key| Some(*key) != distinct);
+        distinct.into_iter().chain(key).filter_map(|name| self.added_attribute(name)).collect()
+    }
+
+    fn added_attribute(&self, name: &str) -> Option<AddedAttribute> {
         let asked = self.attributes_to_retrieve.as_ref()?;
         // Asking for `seller` gives `seller.id` too.
         let gives = |attribute: &String| {
@@ -203,19 +272,33 @@ impl SearchRequest {
 
     /// The answer to the client, from those of the legs that were asked with [`SearchRequest::leg_body`].
     pub fn merge(&self, legs: &[Leg], index: &IndexFacts) -> Result<Bytes, MergeError> {
-        let visible = Visibility {
+        let visible = self.visibility(index);
+        merge_searches(legs, &self.merge_request(&visible, index), index)
+    }
+
+    /// The answer to the client, from those of several searches that stand for this one: see [`merge_stages`].
+    pub fn merge_stages(&self, stages: &[(StageWords, Vec<Leg>)], index: &IndexFacts) -> Result<Bytes, MergeError> {
+        let visible = self.visibility(index);
+        merge_stages(stages, &self.merge_request(&visible, index), index)
+    }
+
+    fn visibility(&self, index: &IndexFacts) -> Visibility {
+        Visibility {
             ranking_score: self.show_ranking_score,
             ranking_score_details: self.show_ranking_score_details,
-            added: self.added_attribute(index),
-        };
-        let request = SearchMerge {
+            added: self.added_attributes(index),
+        }
+    }
+
+    fn merge_request<'r>(&'r self, visible: &'r Visibility, index: &'r IndexFacts) -> SearchMerge<'r> {
+        SearchMerge {
             query: &self.query,
             paging: self.paging,
             distinct: self.distinct_attribute(index),
+            key: self.key.as_deref(),
             semantic_ratio: self.semantic_ratio,
-            visible: &visible,
-        };
-        merge_searches(legs, &request, index)
+            visible,
+        }
     }
 }
 
@@ -226,12 +309,18 @@ struct Hybrid {
 }
 
 /// The members of a request in the client's order, values as the client wrote them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Members(pub(super) Vec<(String, Box<RawValue>)>);
 
 impl Members {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value.get())
+    }
+
+    /// Sets a member in place of any of that name.
+    fn set(&mut self, name: &str, value: &serde_json::Value) {
+        self.0.retain(|(member, _)| member != name);
+        self.0.push((name.to_owned(), raw(value)));
     }
 
     /// A member's value; `null` when it is absent. `None`: it is there and cannot be read.

@@ -76,11 +76,8 @@ fn the_distinct_attribute_is_asked_for_when_the_client_did_not() {
     assert_eq!(asked(json!({"attributesToRetrieve": ["title"], "distinct": "brand"})), json!(["title", "brand"]));
 
     let added =
-        request(json!({"attributesToRetrieve": ["seller.name"], "attributesToCrop": ["*:5"]})).added_attribute(&facts);
-    assert_eq!(
-        added,
-        Some(AddedAttribute { name: "seller.id".to_owned(), shares_member: true, stays_in_formatted: true })
-    );
+        request(json!({"attributesToRetrieve": ["seller.name"], "attributesToCrop": ["*:5"]})).added_attributes(&facts);
+    assert_eq!(added, [AddedAttribute { name: "seller.id".to_owned(), shares_member: true, stays_in_formatted: true }]);
 }
 
 #[test]

@@ -18,8 +18,20 @@ use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 use crate::tasks::{NewTask, TaskKind};
 
-/// The settings that reading depends on, and which are therefore kept in the index's record.
-const RECORDED: [&str; 3] = ["distinctAttribute", "faceting", "pagination"];
+/// The settings that reading depends on, and which are therefore kept in the index's record: what the merge must know, and what
+/// decides how a query is split into words.
+const RECORDED: [&str; 10] = [
+    "dictionary",
+    "displayedAttributes",
+    "distinctAttribute",
+    "faceting",
+    "localizedAttributes",
+    "nonSeparatorTokens",
+    "pagination",
+    "rankingRules",
+    "separatorTokens",
+    "stopWords",
+];
 
 /// Sub-routes and whether they are changed by `PATCH` (objects, which are merged) or by `PUT`.
 const SUB_ROUTES: [(&str, Verb); 23] = [
@@ -247,8 +259,7 @@ mod tests {
     #[test]
     fn a_null_restores_the_default_in_the_record() {
         let recorded = json!({ "distinctAttribute": "sku", "pagination": { "maxTotalHits": 10 } });
-        let patch =
-            object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "stopWords": ["a"] }));
+        let patch = object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "synonyms": {} }));
         assert_eq!(record_patch(&recorded, &patch), json!({ "pagination": { "maxTotalHits": 20 } }));
     }
 

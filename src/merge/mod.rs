@@ -16,6 +16,7 @@
 //! | [`search`] | which hits make the page, and what stands around them |
 //! | [`rank`] | which of two hits comes first |
 //! | [`distinct`] | which values of the distinct attribute a hit has |
+//! | [`stages`] | where a hit ranks that one of several searches for one query found |
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`facet_search`] | the answer of `/facet-search` |
@@ -29,6 +30,7 @@ pub mod json;
 pub mod rank;
 pub mod search;
 pub mod splice;
+pub mod stages;
 
 use std::collections::HashMap;
 

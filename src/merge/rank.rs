@@ -110,6 +110,12 @@ impl<'a> RankKeys<'a> {
         self.keys.insert(0, RuleKey::Number(Kind::Weighted, weighted_score));
     }
 
+    /// Puts a words rule at its place among the rules: how a hit ranks from which Miroir dropped words.
+    pub fn put_matching_words_at(&mut self, place: usize, matching_words: f64) {
+        let place = place.min(self.keys.len());
+        self.keys.insert(place, RuleKey::Number(Kind::MatchingWords, matching_words));
+    }
+
     #[cfg(test)]
     pub fn of(keys: Vec<RuleKey<'a>>) -> Self {
         Self { keys, ..Self::default() }

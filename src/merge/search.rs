@@ -1,6 +1,6 @@
 //! Search answers of several nodes into the answer of one.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -9,6 +9,7 @@ use super::facets::Facets;
 use super::json::{self, Cursor, Member};
 use super::rank::{Chooser, RankKeys};
 use super::splice::{self, Hit, Visibility};
+use super::stages::StageWords;
 use super::{in_tie_order, IndexFacts, Leg, MergeError};
 
 /// What the merge must know of the client's request.
@@ -19,6 +20,8 @@ pub struct SearchMerge<'r> {
     pub paging: Paging,
     /// The request's distinct attribute or the index's.
     pub distinct: Option<&'r str>,
+    /// The primary key, when hits may be the same document; the first of them is shown.
+    pub key: Option<&'r str>,
     /// Weight of hits found by vector in a hybrid search; hits found by words weigh the rest. `None` when all hits were
     /// found the same way.
     pub semantic_ratio: Option<f64>,
@@ -59,7 +62,29 @@ pub fn merge_searches(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -
         return Err(MergeError::NoLegs);
     }
     let page = choose_page(&answers, request, facts)?;
-    write_answer(&answers, &page, request, facts)
+    write_answer(&answers, &answers, &page, request, facts)
+}
+
+/// Merges the answers to several searches into the answer to the one that they stand for, each document being shown where it
+/// ranks best. The last stage finds whatever is found, so totals and facets are those of its legs.
+pub fn merge_stages(
+    stages: &[(StageWords, Vec<Leg>)],
+    request: &SearchMerge,
+    facts: &IndexFacts,
+) -> Result<Bytes, MergeError> {
+    let mut answers = Vec::new();
+    let mut counted = 0;
+    for (words, legs) in stages.iter().rev() {
+        for (n, leg) in in_tie_order(legs) {
+            answers.push(LegAnswer { words: Some(*words), ..LegAnswer::read(n, leg, request)? });
+        }
+        counted = if counted == 0 { answers.len() } else { counted };
+    }
+    if counted == 0 {
+        return Err(MergeError::NoLegs);
+    }
+    let page = choose_page(&answers, request, facts)?;
+    write_answer(&answers, &answers[..counted], &page, request, facts)
 }
 
 /// One leg's answer, looked through once.
@@ -74,6 +99,8 @@ struct LegAnswer<'a> {
     envelope: Vec<Member>,
     total: u64,
     processing_time_ms: u64,
+    /// What a words rule would say of all hits, if this leg is one of a stage.
+    words: Option<StageWords>,
 }
 
 impl<'a> LegAnswer<'a> {
@@ -87,6 +114,7 @@ impl<'a> LegAnswer<'a> {
             envelope: Vec::new(),
             total: 0,
             processing_time_ms: 0,
+            words: None,
         };
         read.scan(request).map_err(|error| MergeError::of_leg(leg, error))?;
         if read.member(b"hits").is_none() {
@@ -99,6 +127,7 @@ impl<'a> LegAnswer<'a> {
     }
 
     fn scan(&mut self, request: &SearchMerge) -> json::Result<()> {
+        let needed: Vec<&str> = request.distinct.into_iter().chain(request.key).collect();
         let mut cursor = Cursor::new(self.body);
         cursor.enter_object()?;
         while let Some((start, key_end)) = cursor.next_key()? {
@@ -106,7 +135,7 @@ impl<'a> LegAnswer<'a> {
             if &self.body[start + 1..key_end] == b"hits" {
                 cursor.enter_array()?;
                 while cursor.next_element()? {
-                    self.hits.push(Hit::scan(self.body, &mut cursor, request.distinct, &mut self.marked)?);
+                    self.hits.push(Hit::scan(self.body, &mut cursor, &needed, &mut self.marked)?);
                 }
             } else {
                 cursor.skip_value()?;
@@ -129,11 +158,20 @@ impl<'a> LegAnswer<'a> {
         splice::ranking_score_details(self.body, self.marked_of(hit))
     }
 
+    /// The value of a hit's primary key, as the node wrote it.
+    fn key_of(&self, hit: usize, key: &str) -> Option<&'a [u8]> {
+        let member = self.marked_of(hit).iter().find(|member| json::key_is(member.raw_key(self.body), key))?;
+        Some(member.value(self.body))
+    }
+
     fn rank_keys(&self, hit: usize, semantic_ratio: Option<f64>) -> Result<RankKeys<'a>, MergeError> {
         let mut keys = match self.details_of(hit) {
             Some(details) => RankKeys::parse(details).map_err(|error| MergeError::of_leg(self.leg, error))?,
             None => RankKeys::default(),
         };
+        if let Some(words) = self.words {
+            words.rank_keys(&mut keys);
+        }
         if let Some(ratio) = semantic_ratio {
             let weight = if keys.is_semantic { ratio } else { 1.0 - ratio };
             keys.put_weighted_score_first(
@@ -157,10 +195,16 @@ fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts)
     let positions = request.paging.positions(facts.max_total_hits);
     let mut lists = RankedLists::open(answers, request)?;
     let mut seen = SeenValues::default();
+    let mut seen_documents = HashSet::new();
     let mut page = Vec::with_capacity(positions.len().min(answers.iter().map(|answer| answer.hits.len()).sum()));
     let mut position = 0;
     while position < positions.end {
         let Some(chosen) = lists.next(position)? else { break };
+        if let Some(key) = request.key.and_then(|key| answers[chosen.leg].key_of(chosen.hit, key)) {
+            if !seen_documents.insert(key) {
+                continue;
+            }
+        }
         if let Some(attribute) = request.distinct {
             let answer = &answers[chosen.leg];
             let values = distinct::values_of(answer.body, answer.marked_of(chosen.hit), attribute);
@@ -265,17 +309,18 @@ fn lists_pinned(answers: &[LegAnswer]) -> Result<VecDeque<(u64, Chosen)>, MergeE
 const ENVELOPE_BYTES: usize = 512;
 
 /// Writes the answer with the members that the first leg has, in its order: whatever version the nodes are, clients see
-/// what that version answers.
+/// what that version answers. `counted` are the answers that totals and facets add up from.
 fn write_answer(
     answers: &[LegAnswer],
+    counted: &[LegAnswer],
     page: &[Chosen],
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Bytes, MergeError> {
-    let reported_max = reported_max(answers, facts);
-    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).min(reported_max);
+    let reported_max = reported_max(counted, facts);
+    let total = counted.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).min(reported_max);
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
-    let mut facets = read_facets(answers)?;
+    let mut facets = read_facets(counted)?;
 
     let hits_bytes: usize =
         page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
@@ -327,7 +372,14 @@ fn push_hits(answers: &[LegAnswer], page: &[Chosen], visible: &Visibility, out: 
             out.push(b',');
         }
         let answer = &answers[chosen.leg];
-        splice::push_hit(answer.body, &answer.hits[chosen.hit], answer.marked_of(chosen.hit), visible, out);
+        splice::push_hit(
+            answer.body,
+            &answer.hits[chosen.hit],
+            answer.marked_of(chosen.hit),
+            visible,
+            answer.words.as_ref(),
+            out,
+        );
     }
     out.push(b']');
 }

@@ -24,7 +24,7 @@ fn hit(id: u64, words: u64, typos: u64) -> Value {
 
 fn merged(legs: &[Leg], paging: Paging, distinct: Option<&str>, facts: &IndexFacts) -> Value {
     let visible = Visibility::default();
-    let request = SearchMerge { query: "q", paging, distinct, semantic_ratio: None, visible: &visible };
+    let request = SearchMerge { query: "q", paging, distinct, key: None, semantic_ratio: None, visible: &visible };
     serde_json::from_slice(&merge_searches(legs, &request, facts).unwrap()).unwrap()
 }
 
@@ -41,6 +41,7 @@ fn the_answer_reads_like_one_servers() {
         query: "x y",
         paging: Paging::Window { offset: 1, limit: 2 },
         distinct: None,
+        key: None,
         semantic_ratio: None,
         visible: &visible,
     };
@@ -140,8 +141,14 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
     };
     let legs = [leg(0, answer(vec![word(1, 0.9), vector(2, 0.2)])), leg(1, answer(vec![vector(3, 0.6), word(4, 0.5)]))];
     let visible = Visibility::default();
-    let request =
-        SearchMerge { query: "q", paging: WINDOW, distinct: None, semantic_ratio: Some(0.8), visible: &visible };
+    let request = SearchMerge {
+        query: "q",
+        paging: WINDOW,
+        distinct: None,
+        key: None,
+        semantic_ratio: Some(0.8),
+        visible: &visible,
+    };
     let merged = merge_searches(&legs, &request, &IndexFacts::default()).unwrap();
     let merged: Value = serde_json::from_slice(&merged).unwrap();
     assert_eq!(ids(&merged), [3, 1, 2, 4], "0.48, 0.18, 0.16, 0.10");
@@ -151,7 +158,8 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
 #[test]
 fn an_answer_that_is_none_is_an_error_that_names_its_leg() {
     let visible = Visibility::default();
-    let request = SearchMerge { query: "q", paging: WINDOW, distinct: None, semantic_ratio: None, visible: &visible };
+    let request =
+        SearchMerge { query: "q", paging: WINDOW, distinct: None, key: None, semantic_ratio: None, visible: &visible };
     let whole = answer(vec![hit(1, 1, 0)], 1).to_string();
     for torn in [
         "",

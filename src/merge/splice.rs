@@ -2,6 +2,7 @@
 
 use super::distinct;
 use super::json::{self, Cursor, Member};
+use super::stages::StageWords;
 use crate::reserved;
 
 const SCORE: &[u8] = b"_rankingScore";
@@ -26,7 +27,7 @@ pub struct AddedAttribute {
 pub struct Visibility {
     pub ranking_score: bool,
     pub ranking_score_details: bool,
-    pub added: Option<AddedAttribute>,
+    pub added: Vec<AddedAttribute>,
 }
 
 /// Where a hit lies in its leg's answer, and those of its members that the merge cares about.
@@ -40,20 +41,15 @@ pub struct Hit {
 
 impl Hit {
     /// Reads over the hit at the cursor. Marked are members whose names start with `_` (scores, formatting, Miroir's own)
-    /// and those that may hold the attribute `needed`.
-    pub fn scan(
-        bytes: &[u8],
-        cursor: &mut Cursor,
-        needed: Option<&str>,
-        marked: &mut Vec<Member>,
-    ) -> json::Result<Self> {
+    /// and those that may hold a `needed` attribute.
+    pub fn scan(bytes: &[u8], cursor: &mut Cursor, needed: &[&str], marked: &mut Vec<Member>) -> json::Result<Self> {
         let first = marked.len();
         cursor.peek();
         let start = cursor.position();
         cursor.enter_object()?;
         while let Some(member) = cursor.next_member()? {
             let key = member.raw_key(bytes);
-            if key.first() == Some(&b'_') || needed.is_some_and(|attribute| distinct::may_hold(key, attribute)) {
+            if key.first() == Some(&b'_') || needed.iter().any(|attribute| distinct::may_hold(key, attribute)) {
                 marked.push(member);
             }
         }
@@ -75,11 +71,18 @@ fn last_named<'a>(bytes: &'a [u8], marked: &[Member], name: &[u8]) -> Option<&'a
     marked.iter().rev().find(|member| member.raw_key(bytes) == name).map(|member| member.value(bytes))
 }
 
-/// Appends a hit as the client may see it.
-pub fn push_hit(bytes: &[u8], hit: &Hit, marked: &[Member], visible: &Visibility, out: &mut Vec<u8>) {
+/// Appends a hit as the client may see it; `words` when it is one of a stage.
+pub fn push_hit(
+    bytes: &[u8],
+    hit: &Hit,
+    marked: &[Member],
+    visible: &Visibility,
+    words: Option<&StageWords>,
+    out: &mut Vec<u8>,
+) {
     let mut writer = ObjectWriter::open(bytes, hit.start, out);
     for member in marked {
-        match fate_in_hit(bytes, member, visible) {
+        match fate_in_hit(bytes, member, visible, words) {
             Fate::Stays => {}
             Fate::Goes => writer.leave_out(member),
             Fate::Becomes(value) => writer.replace(member, &value),
@@ -108,27 +111,37 @@ enum Fate {
     Becomes(Vec<u8>),
 }
 
-fn fate_in_hit(bytes: &[u8], member: &Member, visible: &Visibility) -> Fate {
+fn fate_in_hit(bytes: &[u8], member: &Member, visible: &Visibility, words: Option<&StageWords>) -> Fate {
     let key = member.raw_key(bytes);
     match key {
         SCORE if !visible.ranking_score => return Fate::Goes,
         DETAILS if !visible.ranking_score_details => return Fate::Goes,
+        SCORE | DETAILS => return words.map_or(Fate::Stays, |words| ranked_in_stage(key, member.value(bytes), words)),
         FORMATTED => {
-            let added = visible.added.as_ref().filter(|added| !added.stays_in_formatted);
-            return fate_of_nested(member.value(bytes), added, EmptyObject::Goes);
+            let added: Vec<_> = visible.added.iter().filter(|added| !added.stays_in_formatted).collect();
+            return fate_of_nested(member.value(bytes), &added, EmptyObject::Goes);
         }
-        MATCHES_POSITION => return fate_of_nested(member.value(bytes), None, EmptyObject::Stays),
+        MATCHES_POSITION => return fate_of_nested(member.value(bytes), &[], EmptyObject::Stays),
         _ => {}
     }
-    fate_of_field(key, member.value(bytes), visible.added.as_ref())
+    fate_of_field(key, member.value(bytes), &visible.added.iter().collect::<Vec<_>>())
+}
+
+/// What becomes of a score, or of its details, when the node that gave it did not know of the words that were dropped.
+fn ranked_in_stage(key: &[u8], value: &[u8], words: &StageWords) -> Fate {
+    match (key, json::number(value)) {
+        (SCORE, Some(score)) => Fate::Becomes(words.score(score).to_string().into_bytes()),
+        (DETAILS, _) => Fate::Becomes(words.details(value)),
+        _ => Fate::Stays,
+    }
 }
 
 /// What becomes of a document's own field, at the top of a hit or inside `_formatted`.
-fn fate_of_field(key: &[u8], value: &[u8], added: Option<&AddedAttribute>) -> Fate {
+fn fate_of_field(key: &[u8], value: &[u8], added: &[&AddedAttribute]) -> Fate {
     if reserved::is_reserved(key) {
         return Fate::Goes;
     }
-    let Some(added) = added.filter(|added| distinct::may_hold(key, &added.name)) else { return Fate::Stays };
+    let Some(added) = added.iter().find(|added| distinct::may_hold(key, &added.name)) else { return Fate::Stays };
     if !added.shares_member || json::key_is(key, &added.name) {
         return Fate::Goes;
     }
@@ -167,9 +180,9 @@ enum EmptyObject {
 }
 
 /// What becomes of `_formatted` and `_matchesPosition`, whose members are named like fields.
-fn fate_of_nested(object: &[u8], added: Option<&AddedAttribute>, empty: EmptyObject) -> Fate {
+fn fate_of_nested(object: &[u8], added: &[&AddedAttribute], empty: EmptyObject) -> Fate {
     let holds_reserved = memchr::memmem::find(object, reserved::SHARD_FIELD.as_bytes()).is_some();
-    if !holds_reserved && added.is_none() {
+    if !holds_reserved && added.is_empty() {
         return Fate::Stays;
     }
     let Ok(members) = json::members(object) else { return Fate::Stays };
@@ -260,18 +273,18 @@ mod tests {
     use super::*;
 
     fn shown(hit: &str, visible: &Visibility) -> String {
-        let needed = visible.added.as_ref().map(|added| added.name.as_str());
+        let needed: Vec<&str> = visible.added.iter().map(|added| added.name.as_str()).collect();
         let mut marked = Vec::new();
         let mut cursor = Cursor::new(hit.as_bytes());
-        let layout = Hit::scan(hit.as_bytes(), &mut cursor, needed, &mut marked).unwrap();
+        let layout = Hit::scan(hit.as_bytes(), &mut cursor, &needed, &mut marked).unwrap();
         let mut out = Vec::new();
-        push_hit(hit.as_bytes(), &layout, &marked, visible, &mut out);
+        push_hit(hit.as_bytes(), &layout, &marked, visible, None, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn added(name: &str, shares_member: bool, stays_in_formatted: bool) -> Visibility {
         let added = AddedAttribute { name: name.to_owned(), shares_member, stays_in_formatted };
-        Visibility { added: Some(added), ..Visibility::default() }
+        Visibility { added: vec![added], ..Visibility::default() }
     }
 
     #[test]
@@ -281,7 +294,7 @@ mod tests {
             shown(hit, &Visibility::default()),
             r#"{"id":1,"t":"a, }","_formatted":{"id":"1"},"_matchesPosition":{"t":[{"start":0,"length":1}]}}"#
         );
-        let all = Visibility { ranking_score: true, ranking_score_details: true, added: None };
+        let all = Visibility { ranking_score: true, ranking_score_details: true, added: Vec::new() };
         assert_eq!(
             shown(hit, &all),
             r#"{"id":1,"t":"a, }","_formatted":{"id":"1"},"_matchesPosition":{"t":[{"start":0,"length":1}]},"_rankingScore":0.5,"_rankingScoreDetails":{"words":{"order":0}}}"#

@@ -1,0 +1,216 @@
+//! Searches with the matching strategy `frequency`: which words are dropped is decided over all shards.
+//!
+//! A node decides by its own documents, and others would drop other words. So each word is counted over all shards first, and
+//! the order decided once. Then, cheapest first:
+//! - all nodes would decide the same, or `last` would drop the words in that order: one search, which the nodes do;
+//! - else one search for each number of dropped words, merged into the list that one server would have made of them.
+//!
+//! Left to the nodes is what cannot be done so: queries that Miroir cannot split, hybrid ones, thresholds (a node would apply
+//! them to scores that it does not know), and indexes whose hits do not show their primary key.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::try_join_all;
+use http::Method;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::query_words::{QueryWords, Stage};
+use super::search::{merged, read_all_shards};
+use super::search_request::SearchRequest;
+use super::whole_index::index_path;
+use super::{facts, restriction, Answer};
+use crate::app::App;
+use crate::cluster::{CoveringLeg, Index, Shard, Snapshot};
+use crate::error::{ApiError, Code};
+use crate::merge::stages::StageWords;
+use crate::merge::Leg;
+use crate::scatter::NodeRequest;
+
+/// How a search is put to the nodes.
+pub enum Plan {
+    OneSearch(Box<SearchRequest>),
+    Stages(StagedSearch),
+}
+
+/// A search in several stages. The last one finds whatever is found.
+pub struct StagedSearch {
+    search: SearchRequest,
+    stages: Vec<(StageWords, SearchRequest)>,
+}
+
+/// Decides how a search is put to the nodes; for other matching strategies, as it is.
+pub async fn plan(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRequest) -> Result<Plan, ApiError> {
+    let as_asked = |search| Ok(Plan::OneSearch(Box::new(search)));
+    let Some(order) = order_of_words(&index.settings, search.sort_count()) else { return as_asked(search) };
+    let Some(key) = shown_primary_key(index) else { return as_asked(search) };
+    let Some(words) = splittable(&search, index) else { return as_asked(search) };
+    let counts = WordCounts::read(app, snapshot, index, &search, &words).await?;
+    let sums = counts.over_all_shards();
+    let groups = words.removal_groups(&sums);
+    if counts.are_of_whole_nodes && counts.by_leg.iter().all(|counts| words.removal_groups(counts) == groups) {
+        return as_asked(search);
+    }
+    if words.are_dropped_from_the_end(&groups, &sums) {
+        return as_asked(search.with_strategy("last"));
+    }
+    let Some(mut stages) = words.stages(&groups, &sums) else { return as_asked(search) };
+    if search.paging().positions(facts::of(index).max_total_hits).end == 0 {
+        // Only totals are asked for.
+        stages.drain(..stages.len() - 1);
+    }
+    let search = search.with_key(key);
+    let last = stages.len() - 1;
+    let as_search = |(n, Stage { query, matching, max }): (usize, Stage)| {
+        let stage = search.clone().for_words(query);
+        (StageWords { matching, max, order }, if n == last { stage } else { stage.without_facets() })
+    };
+    let stages = stages.into_iter().enumerate().map(as_search).collect();
+    Ok(Plan::Stages(StagedSearch { search, stages }))
+}
+
+/// Puts all stages to the nodes at once, and merges what comes back.
+pub async fn answer(
+    app: &App,
+    snapshot: &Snapshot,
+    index: &Index,
+    StagedSearch { search, stages }: StagedSearch,
+) -> Result<Answer, ApiError> {
+    let facts = facts::of(index);
+    let path = index_path(&index.uid, "/search");
+    let seed = search.fingerprint();
+    let (path, facts) = (&path, &facts);
+    let reads = stages.iter().map(|(words, stage)| async move {
+        let request_for = |leg: &CoveringLeg| {
+            let shards = restriction::needed(snapshot, index.shard_count, leg);
+            NodeRequest::json(Method::POST, path.clone(), stage.leg_body(shards, facts))
+        };
+        let (legs, missing) = read_all_shards(app, snapshot, index, seed, request_for).await?;
+        Ok::<_, ApiError>(((*words, legs), missing))
+    });
+    let (stages, missing): (Vec<_>, Vec<_>) = try_join_all(reads).await?.into_iter().unzip();
+    let missing: HashSet<Shard> = missing.into_iter().flatten().collect();
+    let mut missing: Vec<Shard> = missing.into_iter().collect();
+    missing.sort_unstable();
+    merged(search.merge_stages(&stages, facts), &missing)
+}
+
+/// In how many documents the words are.
+struct WordCounts {
+    /// For each leg the count of each word.
+    by_leg: Vec<Vec<u64>>,
+    /// Whether the legs counted all that their nodes hold, as the nodes themselves do when they drop words.
+    are_of_whole_nodes: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Counted {
+    estimated_total_hits: u64,
+}
+
+impl WordCounts {
+    async fn read(
+        app: &App,
+        snapshot: &Snapshot,
+        index: &Index,
+        search: &SearchRequest,
+        words: &QueryWords<'_>,
+    ) -> Result<Self, ApiError> {
+        let path = &index_path(&index.uid, "/search");
+        let seed = search.fingerprint();
+        let restricted = &AtomicBool::new(false);
+        let reads = words.count_queries().into_iter().map(|query| async move {
+            let request_for = |leg: &CoveringLeg| {
+                let shards = restriction::needed(snapshot, index.shard_count, leg);
+                restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
+                NodeRequest::json(Method::POST, path.clone(), search.count_body(&query, shards))
+            };
+            read_all_shards(app, snapshot, index, seed, request_for).await
+        });
+        let words: Vec<Vec<Leg>> = try_join_all(reads).await?.into_iter().map(|(legs, _missing)| legs).collect();
+        let legs = words.iter().map(Vec::len).max().unwrap_or(0);
+        let mut by_leg = vec![vec![0; words.len()]; legs];
+        // A node that failed between two counts is another leg's from then on.
+        let mut same_legs = true;
+        for (word, counted) in words.iter().enumerate() {
+            for (n, leg) in counted.iter().enumerate() {
+                by_leg[n][word] = count_of(leg)?;
+                same_legs &= words[0].get(n).is_some_and(|first| first.shards == leg.shards);
+            }
+            same_legs &= counted.len() == legs;
+        }
+        Ok(Self { by_leg, are_of_whole_nodes: same_legs && !restricted.load(Ordering::Relaxed) })
+    }
+
+    fn over_all_shards(&self) -> Vec<u64> {
+        let words = self.by_leg.first().map_or(0, Vec::len);
+        (0..words).map(|word| self.by_leg.iter().map(|counts| counts[word]).sum()).collect()
+    }
+}
+
+fn count_of(leg: &Leg) -> Result<u64, ApiError> {
+    let counted: Counted = serde_json::from_slice(&leg.body)
+        .map_err(|error| ApiError::new(Code::Internal, format!("A node's count cannot be read: {error}.")))?;
+    Ok(counted.estimated_total_hits)
+}
+
+/// The words of a query of which Miroir can decide which are dropped; `None` when the nodes must, or when none is.
+fn splittable<'q>(search: &'q SearchRequest, index: &Index) -> Option<QueryWords<'q>> {
+    let is_left_to_nodes = ["hybrid", "vector", "media", "rankingScoreThreshold", "locales"];
+    if !search.strategy_is("frequency") || is_left_to_nodes.iter().any(|member| search.has(member)) {
+        return None;
+    }
+    // Settings that change how texts are split.
+    let changes = ["separatorTokens", "nonSeparatorTokens", "dictionary", "localizedAttributes"];
+    let is_set = |name: &str| index.settings.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    if changes.into_iter().any(is_set) {
+        return None;
+    }
+    let stop_words = index.settings.get("stopWords").and_then(Value::as_array).into_iter().flatten();
+    let stop_words = stop_words.filter_map(Value::as_str).map(str::to_lowercase).collect();
+    QueryWords::split(search.query(), &stop_words).filter(|words| words.word_count() > 1)
+}
+
+/// The primary key, if hits show it.
+fn shown_primary_key(index: &Index) -> Option<&str> {
+    let key = index.primary_key.as_deref().filter(|key| !key.contains('.'))?;
+    match index.settings.get("displayedAttributes").and_then(Value::as_array) {
+        Some(displayed) => displayed.iter().any(|name| name == "*" || name == key).then_some(key),
+        None => Some(key),
+    }
+}
+
+/// Place of the words rule among the ranking rules, counted as score details do: rules that do not apply are none, and `sort`
+/// is as many as the client sorts by. Meilisearch puts it before the first rule that looks at words, if not placed earlier;
+/// `None` when there is no such rule either.
+fn order_of_words(settings: &Value, sort_count: usize) -> Option<usize> {
+    let Some(rules) = settings.get("rankingRules").and_then(Value::as_array) else { return Some(0) };
+    let mut order = 0;
+    for rule in rules.iter().filter_map(Value::as_str) {
+        order += match rule {
+            "sort" => sort_count,
+            _ if rule.contains(':') => 1,
+            _ => return Some(order),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_words_rule_stands_before_the_first_that_looks_at_words() {
+        let order = |rules: Value| order_of_words(&json!({ "rankingRules": rules }), 2);
+        assert_eq!(order_of_words(&json!({}), 2), Some(0));
+        assert_eq!(order(json!(["words", "sort", "typo"])), Some(0));
+        assert_eq!(order(json!(["sort", "typo", "words"])), Some(2));
+        assert_eq!(order(json!(["a:desc", "sort", "exactness"])), Some(3));
+        assert_eq!(order(json!(["a:desc", "sort"])), None);
+    }
+}

@@ -1,0 +1,109 @@
+use super::*;
+
+fn split(query: &str) -> Option<QueryWords<'_>> {
+    QueryWords::split(query, &HashSet::from(["the".to_owned()]))
+}
+
+fn counted(query: &str) -> Vec<String> {
+    split(query).unwrap().count_queries()
+}
+
+/// Queries of all stages with their matching words, the separators that shift positions shown as `^`.
+fn stages(query: &str, counts: &[u64]) -> Vec<(String, u64)> {
+    let words = split(query).unwrap();
+    let stages = words.stages(&words.removal_groups(counts), counts).unwrap();
+    assert!(stages.iter().all(|stage| stage.max == stages[0].matching));
+    stages.into_iter().map(|stage| (stage.query.replace(&"!".repeat(SHIFT), "^"), stage.matching)).collect()
+}
+
+fn expected(stages: &[(&str, u64)]) -> Vec<(String, u64)> {
+    stages.iter().map(|(query, matching)| ((*query).to_owned(), *matching)).collect()
+}
+
+#[test]
+fn the_most_frequent_word_goes_first_and_the_rarest_stays() {
+    assert_eq!(
+        stages("new york city", &[50, 7, 900]),
+        expected(&[("new york city", 3), ("new york ", 2), ("^ york ", 1)])
+    );
+    assert_eq!(
+        stages("san jose", &[9, 3]),
+        expected(&[("san jose", 2), ("^ jose", 1)]),
+        "the last word stays a prefix"
+    );
+    assert_eq!(stages("a b c ", &[1, 3, 2]), expected(&[("a b c ", 3), ("^ a ! c ", 2), ("a ", 1)]));
+}
+
+#[test]
+fn a_word_that_nobody_has_is_the_most_frequent() {
+    assert_eq!(stages("a b c", &[5, 0, 9]), expected(&[("a b c", 3), ("^ a ! c", 2), ("a ", 1)]));
+    assert_eq!(stages("a b c", &[0, 5, 0]), expected(&[("a b c", 3), ("^ b ", 1)]), "such words go together");
+    assert_eq!(stages("a b", &[0, 0]), expected(&[("a b", 1)]));
+}
+
+#[test]
+fn of_words_of_one_frequency_any_may_go_before_all_do() {
+    assert_eq!(stages("a b c", &[5, 5, 1]), expected(&[("a b c", 3), ("^ b c", 2), ("^ a ! c", 2), ("^ c", 1)]));
+    assert_eq!(stages("a b c", &[5, 1, 1]), expected(&[("a b c", 2), ("^ b c", 1)]), "the last group stays whole");
+    let many = split("a b c d e f g h").unwrap();
+    let counts = [9, 9, 9, 9, 9, 9, 9, 1];
+    assert_eq!(many.stages(&many.removal_groups(&counts), &counts), None, "too many ways");
+}
+
+#[test]
+fn phrases_and_negative_words_are_in_every_stage() {
+    assert_eq!(
+        stages(r#"new "san jose" york -city"#, &[2, 1]),
+        expected(&[
+            (r#"new "san jose" york -city"#, 4),
+            (r#"^ "san jose" york -city"#, 3),
+            (r#"^ "san jose" ! -city"#, 2)
+        ])
+    );
+    assert_eq!(stages(r#"a -"b c" d"#, &[2, 1]), expected(&[(r#"a -"b c" d"#, 2), (r#"^ -"b c" d"#, 1)]));
+}
+
+#[test]
+fn words_are_parted_as_meilisearch_parts_them() {
+    assert_eq!(counted("saint-denis l'aquila"), ["saint-denis l ", "denis l'aquila", "l'aquila", "aquila"]);
+    assert_eq!(counted("a - b"), ["a - b", "b"], "a minus with a space behind it is none");
+    assert_eq!(counted("a --b"), ["a --b", "b"]);
+    assert_eq!(
+        counted("the a the b the"),
+        ["a ", "b ", "the"],
+        "only at the very end may `the` be the start of a word"
+    );
+    assert_eq!(counted("Köln Αθήνα Москва 42"), ["Köln Αθήνα Москва ", "Αθήνα Москва 42", "Москва 42", "42"]);
+}
+
+#[test]
+fn behind_ten_words_nothing_is_read() {
+    let query = "a b c d e f g h i j k -l";
+    let counts = counted(query);
+    assert_eq!((counts.len(), counts[9].as_str()), (10, "j "));
+    assert_eq!(stages(query, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]), expected(&[("a b c d e f g h i j ", 1)]));
+}
+
+#[test]
+fn what_may_be_parted_otherwise_is_left_to_the_nodes() {
+    for query in
+        ["東京 tower", "camelCase a", "a\u{301}b c", "c# d", "αb c", "a \"b", "a \"\"", "a \"the\" b", "a\u{e003}b c"]
+    {
+        assert!(split(query).is_none(), "{query}");
+    }
+}
+
+#[test]
+fn the_strategy_last_drops_words_from_the_end() {
+    let from_the_end = |query: &str, counts: &[u64]| {
+        let words = split(query).unwrap();
+        words.are_dropped_from_the_end(&words.removal_groups(counts), counts)
+    };
+    assert!(from_the_end("a b c", &[1, 2, 3]));
+    assert!(from_the_end("a b c", &[1, 0, 0]), "words that nobody has go in any order");
+    assert!(!from_the_end("a b c", &[1, 2, 2]), "words of one frequency do not");
+    assert!(!from_the_end("a b c", &[1, 3, 2]));
+    assert!(!from_the_end("a b c", &[1, 1, 2]), "both of the rarest stay, and `last` would keep one");
+    assert!(from_the_end("a \"b\" c", &[1, 2]));
+    assert!(!from_the_end("a \"b\" c", &[2, 1]));
+}
