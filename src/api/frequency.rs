@@ -3,7 +3,7 @@
 //! A node decides by its own documents, and others would drop other words. So each word is counted over all shards first, and
 //! the order decided once. Then, cheapest first:
 //! - all nodes would decide the same, or `last` would drop the words in that order: one search, which the nodes do;
-//! - else one search for each number of dropped words, merged into the list that one server would have made of them.
+//! - else one search for each way of dropping words, merged into the list that one server would have made of them.
 //!
 //! Left to the nodes is what cannot be done so: queries that Miroir cannot split, hybrid ones, thresholds (a node would apply
 //! them to scores that it does not know), and indexes whose hits do not show their primary key.
@@ -16,7 +16,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::query_words::{QueryWords, Stage};
+use super::query_words::{QueryWords, Split, Stage};
 use super::search::{merged, read_all_shards};
 use super::search_request::SearchRequest;
 use super::whole_index::index_path;
@@ -46,7 +46,7 @@ pub async fn plan(app: &App, snapshot: &Snapshot, index: &Index, search: SearchR
     let Some(order) = order_of_words(&index.settings, search.sort_count()) else { return as_asked(search) };
     let Some(key) = shown_primary_key(index) else { return as_asked(search) };
     let Some(words) = splittable(&search, index) else { return as_asked(search) };
-    let counts = WordCounts::read(app, snapshot, index, &search, &words).await?;
+    let Some(counts) = WordCounts::read(app, snapshot, index, &search, &words).await? else { return as_asked(search) };
     let sums = counts.over_all_shards();
     let groups = words.removal_groups(&sums);
     if counts.are_of_whole_nodes && counts.by_leg.iter().all(|counts| words.removal_groups(counts) == groups) {
@@ -55,7 +55,7 @@ pub async fn plan(app: &App, snapshot: &Snapshot, index: &Index, search: SearchR
     if words.are_dropped_from_the_end(&groups, &sums) {
         return as_asked(search.with_strategy("last"));
     }
-    let Some(mut stages) = words.stages(&groups, &sums) else { return as_asked(search) };
+    let mut stages = words.stages(&groups, &sums);
     if search.paging().positions(facts::of(index).max_total_hits).end == 0 {
         // Only totals are asked for.
         stages.drain(..stages.len() - 1);
@@ -107,25 +107,45 @@ struct WordCounts {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Counted {
+    hits: Vec<CountedHit>,
     estimated_total_hits: u64,
 }
 
+#[derive(Deserialize)]
+struct CountedHit {
+    #[serde(rename = "_rankingScoreDetails")]
+    details: CountedDetails,
+}
+
+#[derive(Deserialize)]
+struct CountedDetails {
+    words: CountedWords,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CountedWords {
+    max_matching_words: u64,
+}
+
 impl WordCounts {
+    /// Counts the words; `None` if one of them is several to the nodes.
     async fn read(
         app: &App,
         snapshot: &Snapshot,
         index: &Index,
         search: &SearchRequest,
         words: &QueryWords<'_>,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Option<Self>, ApiError> {
         let path = &index_path(&index.uid, "/search");
         let seed = search.fingerprint();
         let restricted = &AtomicBool::new(false);
-        let reads = words.count_queries().into_iter().map(|query| async move {
+        let queries = words.count_queries();
+        let reads = queries.iter().map(|query| async move {
             let request_for = |leg: &CoveringLeg| {
                 let shards = restriction::needed(snapshot, index.shard_count, leg);
                 restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
-                NodeRequest::json(Method::POST, path.clone(), search.count_body(&query, shards))
+                NodeRequest::json(Method::POST, path.clone(), search.count_body(query, shards))
             };
             read_all_shards(app, snapshot, index, seed, request_for).await
         });
@@ -136,12 +156,16 @@ impl WordCounts {
         let mut same_legs = true;
         for (word, counted) in words.iter().enumerate() {
             for (n, leg) in counted.iter().enumerate() {
-                by_leg[n][word] = count_of(leg)?;
+                let counted = Counted::read(leg)?;
+                if queries[word].split == Split::Uncertain && !counted.shows_one_word() {
+                    return Ok(None);
+                }
+                by_leg[n][word] = counted.estimated_total_hits;
                 same_legs &= words[0].get(n).is_some_and(|first| first.shards == leg.shards);
             }
             same_legs &= counted.len() == legs;
         }
-        Ok(Self { by_leg, are_of_whole_nodes: same_legs && !restricted.load(Ordering::Relaxed) })
+        Ok(Some(Self { by_leg, are_of_whole_nodes: same_legs && !restricted.load(Ordering::Relaxed) }))
     }
 
     fn over_all_shards(&self) -> Vec<u64> {
@@ -150,10 +174,16 @@ impl WordCounts {
     }
 }
 
-fn count_of(leg: &Leg) -> Result<u64, ApiError> {
-    let counted: Counted = serde_json::from_slice(&leg.body)
-        .map_err(|error| ApiError::new(Code::Internal, format!("A node's count cannot be read: {error}.")))?;
-    Ok(counted.estimated_total_hits)
+impl Counted {
+    fn read(leg: &Leg) -> Result<Self, ApiError> {
+        serde_json::from_slice(&leg.body)
+            .map_err(|error| ApiError::new(Code::Internal, format!("A node's count cannot be read: {error}.")))
+    }
+
+    /// Whether nothing shows that the query has more words than one. Of a query that finds nothing it is not known.
+    fn shows_one_word(&self) -> bool {
+        self.hits.iter().all(|hit| hit.details.words.max_matching_words == 1)
+    }
 }
 
 /// The words of a query of which Miroir can decide which are dropped; `None` when the nodes must, or when none is.

@@ -12,9 +12,9 @@ use std::ops::Range;
 const TERMS_MAX: usize = 10;
 /// Meilisearch also looks for two or three neighbouring words written as one.
 const NGRAM_WORDS_MAX: usize = 3;
-/// More ways of dropping words than this are not asked for: each is a search on every node. Ten words make at most ten ways,
-/// unless several have the same frequency.
-const STAGES_MAX: usize = 24;
+/// With more ways of dropping words than this, only those are asked for that drop whole groups: each is a search on every node.
+/// Five words make at most sixteen.
+const STAGES_MAX: usize = 16;
 /// Stands for dropped words between others: a hard separator, so that the words around it are no neighbours.
 const GAP: &str = " ! ";
 /// Hard separators before a query that has lost one of its first words. Each moves the words by 8 positions or so, to where
@@ -39,13 +39,29 @@ struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// May be dropped.
-    Word,
+    Word(Split),
     /// Nothing is searched for it, but it keeps its neighbours apart.
     StopWord,
     /// A word or phrase that documents must not have.
     Negative,
     /// A phrase of so many words, which is never dropped.
     Phrase(usize),
+}
+
+/// Whether a word is one to Meilisearch too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    Certain,
+    /// It may be several: its script has no spaces between words, or it has a capital inside. A node must be asked.
+    Uncertain,
+}
+
+/// A search that counts the documents that have a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountQuery {
+    pub query: String,
+    /// If uncertain, the query has no other words.
+    pub split: Split,
 }
 
 /// One way of dropping words: a search for all of the rest.
@@ -75,12 +91,13 @@ impl<'q> QueryWords<'q> {
                 after_space = next == ' ';
             } else {
                 let end = query[at..].find(|c| c == '"' || is_separator(c)).map_or(query.len(), |length| at + length);
-                is_plain(&query[at..end]).then_some(())?;
+                let split = split_of(&query[at..end])?;
                 let kind = match minus {
-                    Some(_) => Kind::Negative,
+                    Some(_) if split == Split::Certain => Kind::Negative,
+                    Some(_) => return None,
                     // At the very end it may be the beginning of another word.
                     None if end < query.len() && stop_words.contains(&query[at..end].to_lowercase()) => Kind::StopWord,
-                    None => Kind::Word,
+                    None => Kind::Word(split),
                 };
                 words.parts.push(Part { range: minus.take().unwrap_or(at)..end, kind });
                 (at, after_space) = (end, false);
@@ -102,14 +119,14 @@ impl<'q> QueryWords<'q> {
     }
 
     fn leave_out_what_is_not_read(&mut self) -> Option<()> {
-        let is_term = |part: &&Part| matches!(part.kind, Kind::Word | Kind::Phrase(_));
+        let is_term = |part: &&Part| matches!(part.kind, Kind::Word(_) | Kind::Phrase(_));
         let terms = self.parts.iter().filter(is_term).count();
         if terms <= TERMS_MAX {
             return Some(());
         }
         // A phrase with hard separators is several terms.
         (!self.has_phrase()).then_some(())?;
-        let last = self.parts.iter().enumerate().filter(|(_, part)| part.kind == Kind::Word).nth(TERMS_MAX - 1)?.0;
+        let last = self.words().nth(TERMS_MAX - 1)?;
         self.parts.truncate(last + 1);
         self.tail = " ";
         Some(())
@@ -121,7 +138,7 @@ impl<'q> QueryWords<'q> {
 
     /// Places in `parts` of the words that may be dropped.
     fn words(&self) -> impl Iterator<Item = usize> + '_ {
-        self.parts.iter().enumerate().filter(|(_, part)| part.kind == Kind::Word).map(|(at, _)| at)
+        self.parts.iter().enumerate().filter(|(_, part)| matches!(part.kind, Kind::Word(_))).map(|(at, _)| at)
     }
 
     pub fn word_count(&self) -> usize {
@@ -131,12 +148,14 @@ impl<'q> QueryWords<'q> {
     /// For each word a query whose matches under the strategy `last` are the documents that count as having that word. It goes
     /// on with the words that follow, because the word written as one with those counts too, and `last` finds just that: the
     /// first word alone or written as one with others. (As one with words before it, it is not counted.)
-    pub fn count_queries(&self) -> Vec<String> {
+    pub fn count_queries(&self) -> Vec<CountQuery> {
         let query_of = |first: usize| {
-            let run = self.parts[first..].iter().take(NGRAM_WORDS_MAX).take_while(|part| part.kind == Kind::Word);
-            let last = first + run.count() - 1;
+            let is_certain = |part: &&Part| part.kind == Kind::Word(Split::Certain);
+            let run = self.parts[first..].iter().take(NGRAM_WORDS_MAX).take_while(is_certain).count();
+            let last = first + run.saturating_sub(1);
             let tail = if last + 1 == self.parts.len() { self.tail } else { " " };
-            format!("{}{tail}", &self.query[self.parts[first].range.start..self.parts[last].range.end])
+            let query = format!("{}{tail}", &self.query[self.parts[first].range.start..self.parts[last].range.end]);
+            CountQuery { query, split: if run > 0 { Split::Certain } else { Split::Uncertain } }
         };
         self.words().map(query_of).collect()
     }
@@ -172,43 +191,26 @@ impl<'q> QueryWords<'q> {
         order.into_iter().eq((kept..counts.len()).rev())
     }
 
-    /// All ways of dropping words, in the order of how many are dropped; the last one finds whatever is found. `None` when they
-    /// are too many.
-    pub fn stages(&self, groups: &[Vec<usize>], counts: &[u64]) -> Option<Vec<Stage>> {
+    /// All ways of dropping words, in the order of how many are dropped; the last one finds whatever is found.
+    pub fn stages(&self, groups: &[Vec<usize>], counts: &[u64]) -> Vec<Stage> {
         let words: Vec<usize> = self.words().collect();
         let in_phrases = self.parts.iter().map(|part| if let Kind::Phrase(words) = part.kind { words } else { 0 });
         let max = 1 + in_phrases.sum::<usize>().saturating_sub(1) + groups.iter().map(Vec::len).sum::<usize>();
-        let mut dropped: HashSet<usize> = HashSet::new();
-        let stage = |dropped: &HashSet<usize>| Stage {
-            query: self.without(dropped),
-            matching: (max - dropped.len()) as u64,
+        let mut ways = ways_to_drop(groups, counts);
+        if ways.len() > STAGES_MAX {
+            ways = whole_groups(groups);
+        }
+        let stage = |way: &Vec<usize>| Stage {
+            query: self.without(&way.iter().map(|&word| words[word]).collect()),
+            matching: (max - way.len()) as u64,
             max: max as u64,
         };
-        let mut stages = vec![stage(&dropped)];
-        for group in groups {
-            let mut parts = 0..0;
-            if counts[group[0]] > 0 {
-                // All subsets but the empty one and the whole.
-                parts = 1..(1u32 << group.len()) - 1;
-            }
-            let mut parts: Vec<u32> = parts.collect();
-            parts.sort_by_key(|part| part.count_ones());
-            for part in parts {
-                let of_group = (0..group.len()).filter(|n| part & (1 << n) != 0).map(|n| words[group[n]]);
-                stages.push(stage(&dropped.iter().copied().chain(of_group).collect()));
-            }
-            dropped.extend(group.iter().map(|&word| words[word]));
-            stages.push(stage(&dropped));
-            if stages.len() > STAGES_MAX {
-                return None;
-            }
-        }
-        Some(stages)
+        ways.iter().map(stage).collect()
     }
 
     /// The query without some of its parts; what remains keeps its order, and no words become neighbours.
     fn without(&self, dropped: &HashSet<usize>) -> String {
-        let is_searched = |at: usize| matches!(self.parts[at].kind, Kind::Word | Kind::Phrase(_));
+        let is_searched = |at: usize| matches!(self.parts[at].kind, Kind::Word(_) | Kind::Phrase(_));
         let last = (0..self.parts.len()).rfind(|at| is_searched(*at) && !dropped.contains(at));
         let mut out = String::new();
         if dropped.iter().any(|at| Some(*at) < last) {
@@ -235,30 +237,82 @@ impl<'q> QueryWords<'q> {
     }
 }
 
+/// The sets of words that Meilisearch may drop, the smaller first. Going through the query from left to right, it drops a word
+/// or not; once it has, it must drop those behind it that are in earlier groups. (Those before it may have stayed.) Sets that
+/// keep a word that no document has are left out, but for the empty one: the words written as one may exist.
+fn ways_to_drop(groups: &[Vec<usize>], counts: &[u64]) -> Vec<Vec<usize>> {
+    let group_of = |word: usize| groups.iter().position(|group| group.contains(&word));
+    let mut ways: Vec<Vec<usize>> = vec![Vec::new()];
+    for word in 0..counts.len() {
+        let Some(own) = group_of(word) else { continue };
+        let mut next = Vec::with_capacity(ways.len() * 2);
+        for way in ways {
+            let must_go = way.iter().any(|&dropped| group_of(dropped) > Some(own));
+            let with_word = way.iter().copied().chain([word]).collect();
+            if !must_go {
+                next.push(way);
+            }
+            next.push(with_word);
+        }
+        ways = next;
+    }
+    let missing = (0..counts.len()).filter(|&word| counts[word] == 0 && group_of(word).is_some());
+    let missing: Vec<usize> = missing.collect();
+    ways.retain(|way| way.is_empty() || missing.iter().all(|word| way.contains(word)));
+    ways.sort_by_key(Vec::len);
+    ways
+}
+
+/// The ways that drop one whole group after the other: those that find most.
+fn whole_groups(groups: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    (0..=groups.len()).map(|dropped| groups[..dropped].concat()).collect()
+}
+
 /// Characters that part words and of which nothing more needs to be known. Meilisearch knows many more.
 fn is_separator(c: char) -> bool {
     matches!(c, ' ' | '\'' | '’' | '-' | '_' | ',' | '.' | ';' | ':' | '!' | '?' | '(' | ')' | '/')
 }
 
-/// Whether a text without separators is one word: digits and letters of one script that has spaces between words. A capital
-/// behind a small letter may begin a new word.
-fn is_plain(text: &str) -> bool {
-    let mut script = None;
-    let mut after_small = false;
-    text.chars().all(|c| {
-        let is_start_of_another = after_small && c.is_uppercase();
-        after_small = c.is_lowercase();
-        let own = match c {
-            '0'..='9' => return true,
-            'a'..='z' | 'A'..='Z' | '\u{C0}'..='\u{24F}' | '\u{1E00}'..='\u{1EFF}' => "Latin",
-            '\u{370}'..='\u{3FF}' | '\u{1F00}'..='\u{1FFF}' => "Greek",
-            '\u{400}'..='\u{52F}' => "Cyrillic",
-            '\u{531}'..='\u{587}' => "Armenian",
-            '\u{10A0}'..='\u{10FF}' => "Georgian",
-            _ => return false,
-        };
-        c.is_alphabetic() && !is_start_of_another && *script.get_or_insert(own) == own
-    })
+/// What is known of a text without separators. One word is what has digits and letters of one script that has spaces between
+/// words, and no capital behind a small letter. `None`: it has characters that may part words.
+fn split_of(text: &str) -> Option<Split> {
+    let mut scripts = text.chars().filter(|c| !c.is_ascii_digit()).map(script_of).collect::<Option<Vec<_>>>()?;
+    scripts.dedup();
+    let capital_inside =
+        text.chars().zip(text.chars().skip(1)).any(|(c, next)| c.is_lowercase() && next.is_uppercase());
+    match scripts[..] {
+        [] => Some(Split::Certain),
+        [Script::Other] => Some(Split::Uncertain),
+        [_] if capital_inside => Some(Split::Uncertain),
+        [_] => Some(Split::Certain),
+        _ => None,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Script {
+    Latin,
+    Greek,
+    Cyrillic,
+    Armenian,
+    Georgian,
+    Other,
+}
+
+/// The script of a letter or of a mark on it; `None` for signs, and for blocks that have some.
+fn script_of(c: char) -> Option<Script> {
+    match c {
+        'a'..='z' | 'A'..='Z' | '\u{C0}'..='\u{24F}' | '\u{1E00}'..='\u{1EFF}' => {
+            c.is_alphabetic().then_some(Script::Latin)
+        }
+        '\u{370}'..='\u{3FF}' | '\u{1F00}'..='\u{1FFF}' => c.is_alphabetic().then_some(Script::Greek),
+        '\u{400}'..='\u{52F}' => c.is_alphabetic().then_some(Script::Cyrillic),
+        '\u{531}'..='\u{587}' => c.is_alphabetic().then_some(Script::Armenian),
+        '\u{10A0}'..='\u{10FF}' => c.is_alphabetic().then_some(Script::Georgian),
+        // Marks are no letters to Rust, and in these blocks there is more of them than of signs.
+        '\u{590}'..='\u{1FFF}' | '\u{3040}'..='\u{D7FF}' if !c.is_numeric() => Some(Script::Other),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

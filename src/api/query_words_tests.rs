@@ -5,13 +5,15 @@ fn split(query: &str) -> Option<QueryWords<'_>> {
 }
 
 fn counted(query: &str) -> Vec<String> {
-    split(query).unwrap().count_queries()
+    let queries = split(query).unwrap().count_queries();
+    assert!(queries.iter().all(|count| count.split == Split::Certain));
+    queries.into_iter().map(|count| count.query).collect()
 }
 
 /// Queries of all stages with their matching words, the separators that shift positions shown as `^`.
 fn stages(query: &str, counts: &[u64]) -> Vec<(String, u64)> {
     let words = split(query).unwrap();
-    let stages = words.stages(&words.removal_groups(counts), counts).unwrap();
+    let stages = words.stages(&words.removal_groups(counts), counts);
     assert!(stages.iter().all(|stage| stage.max == stages[0].matching));
     stages.into_iter().map(|stage| (stage.query.replace(&"!".repeat(SHIFT), "^"), stage.matching)).collect()
 }
@@ -31,7 +33,7 @@ fn the_most_frequent_word_goes_first_and_the_rarest_stays() {
         expected(&[("san jose", 2), ("^ jose", 1)]),
         "the last word stays a prefix"
     );
-    assert_eq!(stages("a b c ", &[1, 3, 2]), expected(&[("a b c ", 3), ("^ a ! c ", 2), ("a ", 1)]));
+    assert_eq!(stages("a b c ", &[1, 3, 2]), expected(&[("a b c ", 3), ("a b ", 2), ("^ a ! c ", 2), ("a ", 1)]));
 }
 
 #[test]
@@ -43,11 +45,21 @@ fn a_word_that_nobody_has_is_the_most_frequent() {
 
 #[test]
 fn of_words_of_one_frequency_any_may_go_before_all_do() {
-    assert_eq!(stages("a b c", &[5, 5, 1]), expected(&[("a b c", 3), ("^ b c", 2), ("^ a ! c", 2), ("^ c", 1)]));
+    assert_eq!(stages("a b c", &[5, 5, 1]), expected(&[("a b c", 3), ("^ a ! c", 2), ("^ b c", 2), ("^ c", 1)]));
     assert_eq!(stages("a b c", &[5, 1, 1]), expected(&[("a b c", 2), ("^ b c", 1)]), "the last group stays whole");
-    let many = split("a b c d e f g h").unwrap();
-    let counts = [9, 9, 9, 9, 9, 9, 9, 1];
-    assert_eq!(many.stages(&many.removal_groups(&counts), &counts), None, "too many ways");
+}
+
+#[test]
+fn a_word_may_go_before_a_more_frequent_one_that_stands_before_it() {
+    assert_eq!(
+        stages("north brazil arnold", &[90, 20, 3]),
+        expected(&[("north brazil arnold", 3), ("^ north ! arnold", 2), ("^ brazil arnold", 2), ("^ arnold", 1)])
+    );
+    let words = "a b c d e f g h";
+    let counts = [90, 80, 70, 60, 50, 40, 30, 1];
+    let left = stages(words, &counts);
+    assert_eq!(left.len(), 8, "of too many ways those that find most");
+    assert_eq!(left[7], ("^ h".to_owned(), 1));
 }
 
 #[test]
@@ -56,6 +68,7 @@ fn phrases_and_negative_words_are_in_every_stage() {
         stages(r#"new "san jose" york -city"#, &[2, 1]),
         expected(&[
             (r#"new "san jose" york -city"#, 4),
+            (r#"new "san jose" ! -city"#, 3),
             (r#"^ "san jose" york -city"#, 3),
             (r#"^ "san jose" ! -city"#, 2)
         ])
@@ -70,7 +83,7 @@ fn words_are_parted_as_meilisearch_parts_them() {
     assert_eq!(counted("a --b"), ["a --b", "b"]);
     assert_eq!(
         counted("the a the b the"),
-        ["a ", "b ", "the"],
+        ["a ", "b the", "the"],
         "only at the very end may `the` be the start of a word"
     );
     assert_eq!(counted("Köln Αθήνα Москва 42"), ["Köln Αθήνα Москва ", "Αθήνα Москва 42", "Москва 42", "42"]);
@@ -87,10 +100,20 @@ fn behind_ten_words_nothing_is_read() {
 #[test]
 fn what_may_be_parted_otherwise_is_left_to_the_nodes() {
     for query in
-        ["東京 tower", "camelCase a", "a\u{301}b c", "c# d", "αb c", "a \"b", "a \"\"", "a \"the\" b", "a\u{e003}b c"]
+        ["東京tower a", "a -東京", "a\u{301}b c", "c# d", "αb c", "a \"b", "a \"\"", "a \"the\" b", "a\u{e003}b c"]
     {
         assert!(split(query).is_none(), "{query}");
     }
+}
+
+#[test]
+fn words_that_may_be_several_are_counted_alone() {
+    let certain = |query: &str| CountQuery { query: query.to_owned(), split: Split::Certain };
+    let uncertain = |query: &str| CountQuery { query: query.to_owned(), split: Split::Uncertain };
+    assert_eq!(
+        split("big blue 東京 tower camelCase").unwrap().count_queries(),
+        [certain("big blue "), certain("blue "), uncertain("東京 "), certain("tower "), uncertain("camelCase")]
+    );
 }
 
 #[test]

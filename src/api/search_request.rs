@@ -7,6 +7,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::{to_raw_value, RawValue};
 
+use super::query_words::{CountQuery, Split};
 use super::{restriction, search_query_string};
 use crate::cluster::Shard;
 use crate::merge::search::{merge_searches, merge_stages, Paging, SearchMerge};
@@ -156,11 +157,19 @@ impl SearchRequest {
         self
     }
 
-    /// Body of a search that counts the documents that have the first word of `query`, whatever the client filters by.
-    pub fn count_body(&self, query: &str, shards: Option<&[Shard]>) -> Bytes {
+    /// Body of a search that counts the documents that have the first word of a query, whatever the client filters by; for an
+    /// uncertain word, with one hit whose details tell how many words it is.
+    pub fn count_body(&self, CountQuery { query, split }: &CountQuery, shards: Option<&[Shard]>) -> Bytes {
         let mut body = Members::default();
-        body.set("q", &query.into());
-        body.set("limit", &0.into());
+        body.set("q", &query.as_str().into());
+        match split {
+            Split::Certain => body.set("limit", &0.into()),
+            Split::Uncertain => {
+                body.set("limit", &1.into());
+                body.set("showRankingScoreDetails", &true.into());
+                body.set("attributesToRetrieve", &serde_json::Value::Array(Vec::new()));
+            }
+        }
         body.set("matchingStrategy", &"last".into());
         if let Some(shards) = shards {
             body.set("filter", &super::restriction::restrict(serde_json::Value::Null, shards));
