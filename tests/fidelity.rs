@@ -56,6 +56,6 @@ fn a_cluster_answers_what_one_server_would() {
 
     println!("{report}");
     assert_eq!(report.documents, include_str!("../demo/cities.ndjson").lines().count());
-    assert!(report.overall.queries >= QUERIES * 9 / 10, "too few queries could be judged:\n{report}");
-    assert!(report.percent() >= PERCENT_MIN, "{:.2} % equal, {PERCENT_MIN} % wanted:\n{report}", report.percent());
+    assert!(report.overall.queries >= QUERIES * 9 / 10, "only {} queries could be judged", report.overall.queries);
+    assert!(report.percent() >= PERCENT_MIN, "{:.2} % equal, {PERCENT_MIN} % wanted", report.percent());
 }
