@@ -36,7 +36,7 @@ pub enum Plan {
 
 /// A search in several stages. The last one finds whatever is found.
 pub struct StagedSearch {
-    search: SearchRequest,
+    search: Box<SearchRequest>,
     stages: Vec<(StageWords, SearchRequest)>,
 }
 
@@ -67,7 +67,7 @@ pub async fn plan(app: &App, snapshot: &Snapshot, index: &Index, search: SearchR
         (StageWords { matching, max, order }, if n == last { stage } else { stage.without_facets() })
     };
     let stages = stages.into_iter().enumerate().map(as_search).collect();
-    Ok(Plan::Stages(StagedSearch { search, stages }))
+    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages }))
 }
 
 /// Puts all stages to the nodes at once, and merges what comes back.
