@@ -7,8 +7,10 @@ use serde_json::Map;
 use time::format_description::well_known::Rfc3339;
 use time::OffsetDateTime;
 
-/// Which levels are shown is set by `RUST_LOG`; by default Miroir's own from `info` and everything else's from `warn`.
-const FILTER_DEFAULT: &str = "warn,miroir=info";
+/// Which levels are shown is set by `RUST_LOG`; by default Miroir's own from `info` and everything else's from `warn`, but for
+/// Pingora's connectors: they report a pooled connection that was just taken by another request as an error, and what really
+/// fails is reported by the leg that it fails.
+const FILTER_DEFAULT: &str = "warn,miroir=info,pingora_core::connectors=off";
 
 /// Installs the logger. Lines go to standard output.
 pub fn init() {
