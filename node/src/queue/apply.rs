@@ -72,9 +72,7 @@ impl Applier {
                 Ok(done(Some(cleared)))
             }
             Operation::SettingsUpdate { settings, .. } => {
-                let mut update = Settings::new(wtxn, index, &self.config);
-                settings::apply(settings, &mut update)?;
-                update.execute(|_| (), must_stop).map_err(in_index)?;
+                settings::update(settings, (index_uid, index), wtxn, &self.config, must_stop)?;
                 Ok(done(None))
             }
             Operation::IndexCreation { primary_key } | Operation::IndexUpdate { primary_key, .. } => {

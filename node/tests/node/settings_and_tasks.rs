@@ -75,6 +75,24 @@ fn settings_are_printed_in_order_with_their_defaults_and_go_back_to_them() {
 }
 
 #[test]
+fn a_field_that_is_no_longer_filterable_or_sortable_is_still_searchable() {
+    let (_keep, data) = directory();
+    let node = Node::start(&data);
+    let facets =
+        json!({ "filterableAttributes": ["genre"], "sortableAttributes": ["author"], "dictionary": ["J. R."] });
+    node.wait_for(&node.patch("/indexes/x/settings", &facets));
+    let documents: Vec<_> = (0..20).map(|id| json!({ "id": id, "genre": "novel", "author": "austen" })).collect();
+    node.wait_for(&node.post("/indexes/x/documents", &json!(documents)));
+    let without = json!({ "filterableAttributes": ["id"], "sortableAttributes": null });
+    node.wait_for(&node.patch("/indexes/x/settings", &without));
+    for word in ["novel", "austen"] {
+        let found = node.post("/indexes/x/search", &json!({ "q": word })).body;
+        assert_eq!(found["estimatedTotalHits"], 20, "{word}");
+    }
+    assert_eq!(node.get("/indexes/x/settings/dictionary").body, json!(["J. R."]));
+}
+
+#[test]
 fn a_setting_that_is_wrong_is_refused_with_its_own_code() {
     let (_keep, data) = directory();
     let node = Node::start(&data);
