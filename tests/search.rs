@@ -52,7 +52,7 @@ fn books() -> Vec<Value> {
             "genre": genres[n * n % genres.len()],
             "tags": [format!("t{}", n % 3), format!("t{}", n % 5)],
         });
-        if n % 5 != 0 {
+        if !n.is_multiple_of(5) {
             book["price"] = json!(n * 37 % 101);
         }
         book
