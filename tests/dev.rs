@@ -123,7 +123,7 @@ fn refused(arguments: &[&str]) -> String {
         matches!(supervisor.try_wait(), Ok(Some(status)) if status.code() == Some(1))
     });
     all_gone(&pids);
-    errors.text()
+    errors.whole_text(START_PATIENCE)
 }
 
 #[test]

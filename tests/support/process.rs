@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,11 @@ const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a process prints, collected while it runs so that it never waits for a reader.
 #[derive(Clone, Default)]
-pub struct Output(Arc<Mutex<String>>);
+pub struct Output {
+    kept: Arc<Mutex<String>>,
+    /// Whether the process has closed it.
+    is_whole: Arc<AtomicBool>,
+}
 
 impl Output {
     pub fn collect(from: impl Read + Send + 'static) -> Self {
@@ -20,18 +25,26 @@ impl Output {
             let mut from = BufReader::new(from);
             let mut line = Vec::new();
             while matches!(from.read_until(b'\n', &mut line), Ok(read) if read > 0) {
-                let mut kept = kept.0.lock().expect("no one panics while printing");
+                let mut kept = kept.kept.lock().expect("no one panics while printing");
                 if kept.len() < OUTPUT_BYTES_MAX {
                     kept.push_str(&String::from_utf8_lossy(&line));
                 }
                 line.clear();
             }
+            kept.is_whole.store(true, Ordering::Release);
         });
         output
     }
 
+    /// Everything, once the process has ended: its last words may still be on their way to the reader then.
+    pub fn whole_text(&self, patience: Duration) -> String {
+        wait_until("all output is read", patience, || self.is_whole.load(Ordering::Acquire));
+        self.text()
+    }
+
+    /// What has come so far.
     pub fn text(&self) -> String {
-        self.0.lock().expect("no one panics while printing").clone()
+        self.kept.lock().expect("no one panics while printing").clone()
     }
 }
 
