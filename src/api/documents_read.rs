@@ -6,7 +6,7 @@ use serde_json::{json, Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::query_string;
-use super::search::{merged, read_all_shards, shards_unavailable, worded_by_a_node};
+use super::search::{complete_enough, merged, read_all_shards, shards_unavailable, worded_by_a_node};
 use super::whole_index::index_path;
 use super::{restriction, whole_body, Answer, Body, Forward, Plan, Request};
 use crate::app::App;
@@ -84,7 +84,7 @@ async fn page(
         let body = Bytes::from(Value::Object(members).to_string());
         NodeRequest::json(Method::POST, index_path(&index.uid, "/documents/fetch"), body)
     };
-    let (counted, missing) = read_all_shards(app, snapshot, index, seed, |leg| request(leg, 0, 0)).await?;
+    let (counted, mut missing) = read_all_shards(app, snapshot, index, seed, |leg| request(leg, 0, 0)).await?;
     let parts = contributions(&counted, offset, limit)?;
     let mut legs = counted;
     let asked =
@@ -97,7 +97,10 @@ async fn page(
             let part = part_of(&leg.shards).unwrap_or_default();
             request(leg, part.from, part.count)
         });
-        for answered in read.await?.legs {
+        let read = complete_enough(app, read.await?)?;
+        missing.extend(read.missing);
+        missing.sort_unstable();
+        for answered in read.legs {
             match legs.iter_mut().find(|leg| leg.shards == answered.shards) {
                 Some(leg) => leg.body = answered.answer.body,
                 // A node went away between the two readings: its shards came from elsewhere, in another order.
