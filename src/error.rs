@@ -188,6 +188,11 @@ impl ApiError {
         }
     }
 
+    /// A body that is no JSON, in Meilisearch's words.
+    pub fn malformed_json(error: &serde_json::Error) -> Self {
+        Self::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
+    }
+
     pub fn index_not_found(uid: &str) -> Self {
         Self::new(Code::IndexNotFound, format!("Index `{uid}` not found."))
     }

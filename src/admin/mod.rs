@@ -65,7 +65,7 @@ async fn topology(app: &App, snapshot: &Snapshot) -> Answer {
         let names: Vec<&str> = group.nodes.iter().map(|&node| topology.node(node).id.as_str()).collect();
         json!({ "id": group.id, "nodes": names })
     });
-    let degraded = topology.node_indexes().filter(|&node| !snapshot.state(node).serves_reads()).count();
+    let degraded = topology.nodes.len() - snapshot.serving_nodes().len();
     let view = json!({
         "epoch": snapshot.epoch,
         "shards": app.config.shards,

@@ -7,7 +7,7 @@ use super::search_request::{ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
 use super::{facts, restriction, whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
-use crate::cluster::{CoveringLeg, Index, IndexUid, NodeIndex, Shard, Snapshot};
+use crate::cluster::{CoveringLeg, Index, IndexUid, Shard, Snapshot};
 use crate::conf::UnavailableShardPolicy;
 use crate::error::{ApiError, Code};
 use crate::merge::{Leg, MergeError};
@@ -100,8 +100,6 @@ pub fn merged(result: Result<bytes::Bytes, MergeError>, missing: &[Shard]) -> Re
 /// Gets Meilisearch's own error for a request that it will not accept. Should it accept it after all, Miroir has misread the
 /// request, and one node's answer would be a part that looks like the whole.
 pub async fn worded_by_a_node(app: &App, snapshot: &Snapshot, request: &NodeRequest) -> Result<Answer, ApiError> {
-    let candidates: Vec<NodeIndex> =
-        snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
-    app.scatter.first_answer(&candidates, request).await?;
+    app.scatter.first_answer(&snapshot.serving_nodes(), request).await?;
     Err(ApiError::new(Code::BadRequest, "The request has a value that Miroir cannot read."))
 }

@@ -13,9 +13,7 @@ pub fn health() -> Answer {
 
 /// The nodes' version: what SDKs ask for is which features they can use.
 pub fn version(app: &App) -> Result<Plan, ApiError> {
-    let snapshot = app.cluster.snapshot();
-    let serving = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads());
-    let candidates: Vec<_> = serving.collect();
+    let candidates = app.cluster.snapshot().serving_nodes();
     if candidates.is_empty() {
         return Err(ApiError::new(Code::MiroirShardUnavailable, "No node can be reached."));
     }

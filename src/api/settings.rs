@@ -11,7 +11,7 @@ use super::search::worded_by_a_node;
 use super::whole_index::{accepted, broadcast, ensure_index, index_path, node_tasks};
 use super::{facts, whole_body, Answer, Body, Verb};
 use crate::app::{record_of, App};
-use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
+use crate::cluster::{Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
@@ -98,9 +98,7 @@ fn parse(body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Err(ApiError::new(Code::MissingPayload, "A json payload is missing."));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
-    })
+    serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(&error))
 }
 
 /// `displayed-attributes` becomes `displayedAttributes`.
@@ -133,9 +131,10 @@ async fn read(app: &App, uid: &IndexUid, member: Option<&str>) -> Result<Answer,
 }
 
 async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Map<String, Value>, ApiError> {
-    let candidates: Vec<NodeIndex> =
-        snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
-    let answer = app.scatter.first_answer(&candidates, &NodeRequest::get(index_path(&index.uid, "/settings"))).await?;
+    let answer = app
+        .scatter
+        .first_answer(&snapshot.serving_nodes(), &NodeRequest::get(index_path(&index.uid, "/settings")))
+        .await?;
     serde_json::from_slice(&answer.body)
         .map_err(|error| ApiError::new(Code::Internal, format!("A node's settings cannot be read: {error}.")))
 }

@@ -59,8 +59,7 @@ pub async fn all(app: &App) -> Result<Answer, ApiError> {
 /// Sizes on all nodes that answer: what the cluster takes on disk, every copy counted.
 async fn database_sizes(app: &App, snapshot: &Snapshot) -> (u64, u64) {
     let request = NodeRequest::get("/stats");
-    let nodes: Vec<NodeIndex> =
-        snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).serves_reads()).collect();
+    let nodes = snapshot.serving_nodes();
     let answers = join_all(nodes.iter().map(|&node| app.scatter.ask(node, &request))).await;
     let stats = answers.into_iter().flatten().filter_map(|answer| serde_json::from_slice::<Value>(&answer.body).ok());
     stats.fold((0, 0), |(size, used), stats| {

@@ -170,9 +170,7 @@ pub async fn delete_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
 
 pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
     let body = whole_body(body).await?;
-    let parsed: Value = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`."))
-    })?;
+    let parsed: Value = serde_json::from_slice(&body).map_err(|error| ApiError::malformed_json(&error))?;
     let filter = match parsed.get("filter") {
         Some(filter) if !filter.is_null() => filter,
         _ => return Err(ApiError::new(Code::MissingDocumentFilter, "Missing field `filter`")),

@@ -49,6 +49,11 @@ impl Snapshot {
         self.states[node.0 as usize]
     }
 
+    /// The nodes that may be asked, in their order.
+    pub fn serving_nodes(&self) -> Vec<NodeIndex> {
+        self.topology.node_indexes().filter(|&node| self.state(node).serves_reads()).collect()
+    }
+
     pub fn index(&self, uid: &IndexUid) -> Option<&Arc<Index>> {
         self.indexes.get(uid)
     }

@@ -25,7 +25,7 @@ pub fn ids_from_delete_batch(body: &[u8]) -> Result<Vec<String>, ApiError> {
     serde_json::from_slice::<Ids>(body).map(|ids| ids.0).map_err(|error| match error.classify() {
         Category::Eof if body.is_empty() => ApiError::new(Code::MissingPayload, "A json payload is missing."),
         Category::Data => ApiError::new(Code::BadRequest, format!("Json deserialize error: {error}")),
-        _ => ApiError::new(Code::MalformedPayload, format!("The json payload provided is malformed. `{error}`.")),
+        _ => ApiError::malformed_json(&error),
     })
 }
 
