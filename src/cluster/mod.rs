@@ -5,13 +5,17 @@
 mod covering_set;
 mod health;
 mod ids;
+mod lag;
 mod placement;
+mod shard_set;
 mod snapshot;
 mod topology;
 
 pub use covering_set::{CoveringLeg, CoveringSet};
 pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};
+pub use lag::{Lag, LagCounts};
 pub use placement::Placement;
+pub use shard_set::ShardSet;
 pub use snapshot::{Cluster, Index, Snapshot};
 pub use topology::{Group, Node, NodeIndex, Topology};

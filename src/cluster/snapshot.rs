@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
-use super::{IndexUid, NodeIndex, NodeState, Placement, Topology};
+use super::{IndexUid, Lag, NodeIndex, NodeState, Placement, Shard, ShardSet, Topology};
 
 /// What routing must know of one index.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct Snapshot {
     indexes: HashMap<IndexUid, Arc<Index>>,
     /// One table for each number of shards that some index has.
     placements: HashMap<u32, Arc<Placement>>,
+    /// Replicas that lack something acknowledged. Few while all is well: absent means not lagging.
+    lags: Arc<HashMap<IndexUid, Vec<(NodeIndex, ShardSet)>>>,
 }
 
 impl Snapshot {
@@ -42,11 +44,30 @@ impl Snapshot {
             topology: Arc::new(topology),
             indexes: HashMap::new(),
             placements: HashMap::new(),
+            lags: Arc::default(),
         }
     }
 
     pub fn state(&self, node: NodeIndex) -> NodeState {
         self.states[node.0 as usize]
+    }
+
+    /// Whether a node's replica of a shard may be read.
+    pub fn serves(&self, node: NodeIndex, index: &IndexUid, shard: Shard) -> bool {
+        self.state(node).serves_reads() && !self.lag(node, index).is_some_and(|shards| shards.contains(shard))
+    }
+
+    /// Shards of an index that the node lacks something of.
+    pub fn lag(&self, node: NodeIndex, index: &IndexUid) -> Option<&ShardSet> {
+        let of_index = self.lags.get(index)?;
+        of_index.iter().find(|(lagging, _)| *lagging == node).map(|(_, shards)| shards)
+    }
+
+    /// The nodes to ask about an index as a whole: those that lack nothing come first.
+    pub fn nodes_for(&self, index: &IndexUid) -> Vec<NodeIndex> {
+        let mut nodes = self.serving_nodes();
+        nodes.sort_by_key(|&node| self.lag(node, index).is_some());
+        nodes
     }
 
     /// The nodes that may be asked, in their order.
@@ -70,6 +91,23 @@ impl Snapshot {
     #[must_use]
     pub fn with_state(mut self, node: NodeIndex, state: NodeState) -> Self {
         self.states[node.0 as usize] = state;
+        self
+    }
+
+    #[must_use]
+    pub fn with_lags(mut self, changed: &[Lag]) -> Self {
+        let mut lags = (*self.lags).clone();
+        for lag in changed {
+            let of_index = lags.entry(lag.index_uid.clone()).or_default();
+            of_index.retain(|(node, _)| *node != lag.node);
+            if !lag.shards.is_empty() {
+                of_index.push((lag.node, lag.shards.clone()));
+            }
+            if of_index.is_empty() {
+                lags.remove(&lag.index_uid);
+            }
+        }
+        self.lags = Arc::new(lags);
         self
     }
 

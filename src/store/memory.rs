@@ -6,8 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use super::{IndexRecord, Store, StoreError, StoreMetrics};
-use crate::cluster::{IndexUid, TaskUid};
+use super::{
+    Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
+};
+use crate::cluster::{IndexUid, NodeId, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
 #[derive(Default)]
@@ -19,9 +21,42 @@ pub struct MemoryStore {
 struct State {
     indexes: BTreeMap<IndexUid, IndexRecord>,
     tasks: BTreeMap<TaskUid, Task>,
+    payloads: BTreeMap<PayloadId, Vec<PayloadPart>>,
+    idempotency: BTreeMap<String, (OffsetDateTime, IdempotentWrite)>,
+    stale: BTreeMap<(NodeId, IndexUid), ShardSet>,
     next_task_uid: u32,
     metrics: StoreMetrics,
     fails: bool,
+}
+
+impl State {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::PutIndex(record) => drop(self.indexes.insert(record.uid.clone(), record)),
+            Change::DeleteIndex(uid) => drop(self.indexes.remove(&uid)),
+            Change::UpdateTask(task) => {
+                if let Some(stored) = self.tasks.get_mut(&task.uid) {
+                    *stored = *task;
+                }
+            }
+            Change::DeleteTask(uid) => {
+                self.tasks.remove(&uid);
+                self.idempotency.retain(|_, (_, write)| write.task != uid);
+            }
+            Change::DeletePayload(id) => drop(self.payloads.remove(&id)),
+            Change::AddStale(stale) => {
+                self.stale.entry((stale.node, stale.index_uid)).or_default().extend(&stale.shards);
+            }
+            Change::RemoveStale(stale) => {
+                let key = (stale.node, stale.index_uid);
+                let Some(left) = self.stale.get_mut(&key) else { return };
+                stale.shards.iter().for_each(|shard| left.remove(shard));
+                if left.is_empty() {
+                    self.stale.remove(&key);
+                }
+            }
+        }
+    }
 }
 
 impl MemoryStore {
@@ -51,31 +86,32 @@ impl Store for MemoryStore {
         Ok(self.state().indexes.values().cloned().collect())
     }
 
-    async fn put_index(&self, record: &IndexRecord) -> Result<(), StoreError> {
-        self.write(|state| drop(state.indexes.insert(record.uid.clone(), record.clone())))
-    }
-
-    async fn delete_index(&self, uid: &IndexUid) -> Result<bool, StoreError> {
-        self.write(|state| state.indexes.remove(uid).is_some())
-    }
-
-    async fn insert_task(&self, task: NewTask) -> Result<Task, StoreError> {
+    async fn insert_task(&self, new: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {
         self.write(|state| {
-            let task = Task::numbered(TaskUid(state.next_task_uid), task);
-            state.next_task_uid += 1;
-            state.tasks.insert(task.uid, task.clone());
-            task
-        })
-    }
-
-    async fn update_tasks(&self, tasks: Vec<Task>) -> Result<(), StoreError> {
-        self.write(|state| {
-            for task in tasks {
-                if let Some(stored) = state.tasks.get_mut(&task.uid) {
-                    *stored = task;
+            let uid = TaskUid(state.next_task_uid);
+            if let Some(idempotency) = &new.idempotency {
+                if state.idempotency.contains_key(&idempotency.key) {
+                    return Err(StoreError::IdempotencyKeyTaken);
                 }
+                let write = IdempotentWrite { digest: idempotency.digest, task: uid };
+                state.idempotency.insert(idempotency.key.clone(), (new.enqueued_at, write));
             }
-        })
+            if let Some(replay) = &new.replay {
+                state.payloads.entry(replay.payload).or_default().extend(payload);
+            }
+            state.next_task_uid += 1;
+            let task = Task::numbered(uid, new);
+            state.tasks.insert(task.uid, task.clone());
+            Ok(task)
+        })?
+    }
+
+    async fn add_payload(&self, id: PayloadId, parts: Vec<PayloadPart>) -> Result<(), StoreError> {
+        self.write(|state| state.payloads.entry(id).or_default().extend(parts))
+    }
+
+    async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.write(|state| changes.into_iter().for_each(|change| state.apply(change)))
     }
 
     async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
@@ -97,13 +133,61 @@ impl Store for MemoryStore {
         Ok(TaskPage { tasks, total, next })
     }
 
-    async fn unfinished_tasks(&self) -> Result<Vec<Task>, StoreError> {
-        Ok(self.state().tasks.values().filter(|task| !task.status.is_final()).cloned().collect())
+    async fn followed_tasks(&self) -> Result<Vec<Task>, StoreError> {
+        Ok(self.state().tasks.values().filter(|task| task.is_followed()).cloned().collect())
+    }
+
+    async fn payload(&self, id: PayloadId, step: u8, shards: &ShardSet) -> Result<Vec<PayloadPart>, StoreError> {
+        let state = self.state();
+        let parts = state.payloads.get(&id).into_iter().flatten();
+        let wanted = |part: &&PayloadPart| part.step == step && part.shard.is_none_or(|shard| shards.contains(shard));
+        Ok(parts.filter(wanted).cloned().collect())
+    }
+
+    async fn retain_payloads(&self, ids: &[PayloadId]) -> Result<u32, StoreError> {
+        self.write(|state| {
+            let before = state.payloads.len();
+            state.payloads.retain(|id, _| ids.contains(id));
+            (before - state.payloads.len()) as u32
+        })
+    }
+
+    async fn idempotent_write(&self, key: &str) -> Result<Option<IdempotentWrite>, StoreError> {
+        Ok(self.state().idempotency.get(key).map(|(_, write)| write.clone()))
+    }
+
+    async fn forget_idempotency_keys(
+        &self,
+        time: OffsetDateTime,
+        keys_max: u64,
+        limit: u32,
+    ) -> Result<u32, StoreError> {
+        self.write(|state| {
+            let mut by_age: Vec<(OffsetDateTime, String)> =
+                state.idempotency.iter().map(|(key, (at, _))| (*at, key.clone())).collect();
+            by_age.sort_unstable();
+            let beyond = by_age.len().saturating_sub(keys_max as usize);
+            let old = by_age.into_iter().enumerate().filter(|(n, (at, _))| *n < beyond || *at < time);
+            let keys: Vec<String> = old.map(|(_, (_, key))| key).take(limit as usize).collect();
+            keys.iter().for_each(|key| drop(state.idempotency.remove(key)));
+            keys.len() as u32
+        })
+    }
+
+    async fn stale_replicas(&self) -> Result<Vec<StaleReplica>, StoreError> {
+        let state = self.state();
+        let stale = state.stale.iter().map(|((node, index_uid), shards)| StaleReplica {
+            node: node.clone(),
+            index_uid: index_uid.clone(),
+            shards: shards.clone(),
+        });
+        Ok(stale.collect())
     }
 
     async fn delete_finished_tasks_before(&self, time: OffsetDateTime, limit: u32) -> Result<u32, StoreError> {
         self.write(|state| {
-            let old = state.tasks.values().filter(|task| task.finished_at.is_some_and(|at| at < time));
+            let is_old = |task: &&Task| task.finished_at.is_some_and(|at| at < time) && !task.is_followed();
+            let old = state.tasks.values().filter(is_old);
             let uids: Vec<TaskUid> = old.take(limit as usize).map(|task| task.uid).collect();
             uids.iter().for_each(|uid| drop(state.tasks.remove(uid)));
             uids.len() as u32

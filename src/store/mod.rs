@@ -1,6 +1,6 @@
 //! Miroir's own durable state, behind one trait.
 //!
-//! What is here outlives the process: tasks and the record of each index. `sqlite/` is the backend of a single Miroir.
+//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys and the record of each index. `sqlite/` is the backend of a single Miroir.
 //! The trait speaks of records and queries only, never of a backend's language; `conformance.rs` is what every backend
 //! must pass. Of `tasks/` this folder knows the record types, not the registry that uses them.
 //!
@@ -8,40 +8,21 @@
 //! commit.
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::cluster::{IndexUid, TaskUid};
+use crate::cluster::{ShardSet, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
+mod change;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
 pub mod memory;
 mod sqlite;
 
+pub use change::{Change, IdempotentWrite, IndexChange, IndexRecord, PayloadId, PayloadPart, StaleReplica};
 pub use sqlite::{SqliteOptions, SqliteStore};
-
-/// What Miroir knows of an index.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IndexRecord {
-    #[serde(deserialize_with = "index_uid")]
-    pub uid: IndexUid,
-    pub primary_key: Option<String>,
-    /// S: fixed when the index is created.
-    pub shard_count: u32,
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339")]
-    pub updated_at: OffsetDateTime,
-    /// The client's settings as last written, a JSON object.
-    pub settings: serde_json::Value,
-}
-
-fn index_uid<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IndexUid, D::Error> {
-    IndexUid::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}
 
 /// Durable state. All methods may be called from anywhere at any time.
 #[async_trait]
@@ -49,27 +30,41 @@ pub trait Store: Send + Sync + 'static {
     /// All indexes, by uid.
     async fn indexes(&self) -> Result<Vec<IndexRecord>, StoreError>;
 
-    /// Creates or replaces the record of an index.
-    async fn put_index(&self, record: &IndexRecord) -> Result<(), StoreError>;
+    /// Numbers the task and keeps it, with `payload` under the payload id of its replay. Numbers start at 0, rise in the order of
+    /// commits and are never given twice, even after the task that had one was deleted.
+    ///
+    /// `IdempotencyKeyTaken` if the task's key leads to another one already; nothing is kept then.
+    async fn insert_task(&self, task: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError>;
 
-    /// True if there was such an index.
-    async fn delete_index(&self, uid: &IndexUid) -> Result<bool, StoreError>;
+    /// Keeps more of a payload, ahead of the task that it belongs to.
+    async fn add_payload(&self, id: PayloadId, parts: Vec<PayloadPart>) -> Result<(), StoreError>;
 
-    /// Numbers the task and keeps it. Numbers start at 0, rise in the order of commits and are never given twice, even
-    /// after the task that had one was deleted.
-    async fn insert_task(&self, task: NewTask) -> Result<Task, StoreError>;
-
-    /// Replaces tasks that exist, all or none. One that was deleted meanwhile stays deleted.
-    async fn update_tasks(&self, tasks: Vec<Task>) -> Result<(), StoreError>;
+    /// Makes all of these changes or none, in their order.
+    async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError>;
 
     async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError>;
 
     async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage, StoreError>;
 
-    /// Tasks that have not ended, oldest first.
-    async fn unfinished_tasks(&self) -> Result<Vec<Task>, StoreError>;
+    /// Tasks some leg of which has not ended, oldest first.
+    async fn followed_tasks(&self) -> Result<Vec<Task>, StoreError>;
 
-    /// Deletes at most `limit` tasks that finished before `time`, and says how many.
+    /// The parts of one step in the order in which they were added; of `shards` alone where parts have a shard.
+    async fn payload(&self, id: PayloadId, step: u8, shards: &ShardSet) -> Result<Vec<PayloadPart>, StoreError>;
+
+    /// Deletes payloads but these: what a crash left behind of writes that never got their number. Says how many.
+    async fn retain_payloads(&self, ids: &[PayloadId]) -> Result<u32, StoreError>;
+
+    async fn idempotent_write(&self, key: &str) -> Result<Option<IdempotentWrite>, StoreError>;
+
+    /// Forgets keys used before `time`, and beyond `keys_max` the oldest ones; at most `limit` at once. Says how many.
+    async fn forget_idempotency_keys(&self, time: OffsetDateTime, keys_max: u64, limit: u32)
+        -> Result<u32, StoreError>;
+
+    /// By node and index.
+    async fn stale_replicas(&self) -> Result<Vec<StaleReplica>, StoreError>;
+
+    /// Deletes at most `limit` tasks that finished before `time` and are no longer followed, and says how many.
     async fn delete_finished_tasks_before(&self, time: OffsetDateTime, limit: u32) -> Result<u32, StoreError>;
 
     fn metrics(&self) -> StoreMetrics;
@@ -107,6 +102,8 @@ pub enum StoreError {
     Closed,
     #[error("all task numbers are used up")]
     OutOfTaskUids,
+    #[error("the idempotency key has been used by another write")]
+    IdempotencyKeyTaken,
 }
 
 impl From<StoreError> for ApiError {

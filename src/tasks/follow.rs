@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::leg::NodeTask;
 use super::report::NodeTaskReport;
 use super::task::Task;
 use crate::cluster::{NodeId, TaskUid};
@@ -51,11 +52,12 @@ impl Following {
     #[must_use]
     pub fn insert(&mut self, task: Arc<Task>, now: Instant) -> bool {
         let mut sooner = false;
-        for leg in task.open_legs() {
+        for (leg, node_task) in running(&task) {
             let queue = self.nodes.entry(leg.node.clone()).or_default();
-            sooner |= queue.open.is_empty() || !queue.is_hot(now);
-            queue.open.insert((leg.uid, task.uid));
-            queue.hot_until = Some(now + WANTED_FOR);
+            if queue.open.insert((node_task, task.uid)) {
+                sooner |= queue.open.len() == 1 || !queue.is_hot(now);
+                queue.hot_until = Some(now + WANTED_FOR);
+            }
         }
         self.tasks.insert(task.uid, task);
         sooner
@@ -65,8 +67,9 @@ impl Following {
         self.tasks.get(&uid).cloned()
     }
 
-    pub fn len(&self) -> usize {
-        self.tasks.len()
+    /// Tasks that are not over for their clients.
+    pub fn unfinished(&self) -> usize {
+        self.tasks.values().filter(|task| !task.status.is_final()).count()
     }
 
     /// Notes that a client waits for this task. True if some node must be asked sooner than was planned.
@@ -74,11 +77,11 @@ impl Following {
     pub fn want(&mut self, uid: TaskUid, now: Instant) -> bool {
         let Some(task) = self.tasks.get(&uid) else { return false };
         let mut sooner = false;
-        for leg in task.open_legs() {
+        for (leg, node_task) in running(task) {
             let Some(queue) = self.nodes.get_mut(&leg.node) else { continue };
             sooner |= !queue.is_hot(now);
             queue.hot_until = Some(now + WANTED_FOR);
-            queue.wanted.insert(leg.uid, now);
+            queue.wanted.insert(node_task, now);
         }
         sooner
     }
@@ -94,56 +97,68 @@ impl Following {
         self.nodes.get_mut(node).map(|queue| queue.question(now)).unwrap_or_default()
     }
 
-    /// What the answers make of the tasks they concern. Nothing is visible before [`Following::publish`].
-    pub fn changes(&self, answers: &[Answer]) -> Vec<Task> {
-        let mut changed: HashMap<TaskUid, Task> = HashMap::new();
-        for answer in answers {
-            let Some(queue) = self.nodes.get(&answer.node) else { continue };
-            let reports: HashMap<u32, &NodeTaskReport> = answer.reports.iter().map(|r| (r.uid, r)).collect();
-            for node_task in answer.asked.iter().copied() {
-                for (_, uid) in queue.open.range((node_task, TaskUid(0))..=(node_task, TaskUid(u32::MAX))) {
-                    let Some(current) = changed.get(uid).or_else(|| self.tasks.get(uid).map(Arc::as_ref)) else {
-                        continue;
-                    };
-                    let mut task = current.clone();
-                    let is_change = match reports.get(&node_task) {
-                        Some(report) => task.observe(&answer.node, report),
-                        None => task.observe_lost(&answer.node, node_task),
-                    };
-                    if is_change {
-                        changed.insert(*uid, task);
-                    }
-                }
-            }
-        }
-        let mut changed: Vec<Task> = changed.into_values().collect();
-        changed.sort_unstable_by_key(|task| task.uid);
-        changed
+    /// Tasks to which one of these answers matters, each with the node's task.
+    pub fn concerned<'a>(&'a self, answer: &'a Answer) -> impl Iterator<Item = (TaskUid, u32)> + 'a {
+        let queue = self.nodes.get(&answer.node);
+        let of_node_task = move |node_task: u32| {
+            let range = (node_task, TaskUid(0))..=(node_task, TaskUid(u32::MAX));
+            queue.into_iter().flat_map(move |queue| queue.open.range(range.clone()).map(|(_, uid)| *uid))
+        };
+        answer.asked.iter().flat_map(move |&node_task| of_node_task(node_task).map(move |uid| (uid, node_task)))
     }
 
-    /// Replaces tasks by their changed selves; finished ones are no longer followed. Says how many those were.
-    pub fn publish(&mut self, changed: Vec<Task>) -> usize {
-        let mut finished = 0;
-        for task in changed {
-            for leg in task.legs.iter().filter(|leg| leg.status.is_final()) {
-                if let Some(queue) = self.nodes.get_mut(&leg.node) {
-                    queue.open.remove(&(leg.uid, task.uid));
-                    queue.wanted.remove(&leg.uid);
-                }
-            }
-            if task.status.is_final() {
-                finished += 1;
-                self.tasks.remove(&task.uid);
-            } else {
-                self.tasks.insert(task.uid, Arc::new(task));
+    /// Stops following a task as if it had never been.
+    pub fn forget(&mut self, uid: TaskUid) {
+        let Some(task) = self.tasks.remove(&uid) else { return };
+        for (leg, node_task) in running(&task) {
+            if let Some(queue) = self.nodes.get_mut(&leg.node) {
+                queue.open.remove(&(node_task, uid));
             }
         }
-        finished
+    }
+
+    /// Replaces tasks by their changed selves; those whose legs have all ended are no longer followed. Returns how many
+    /// became final, and whether some node must be asked sooner than was planned.
+    pub fn publish(&mut self, changed: Vec<Task>, now: Instant) -> (usize, bool) {
+        let (mut finished, mut sooner) = (0, false);
+        for task in changed {
+            for leg in task.legs.iter().filter(|leg| leg.status.is_final()) {
+                if let (Some(queue), Some(node_task)) = (self.nodes.get_mut(&leg.node), leg.uid) {
+                    queue.open.remove(&(node_task, task.uid));
+                    queue.wanted.remove(&node_task);
+                }
+            }
+            let was_final = self.tasks.get(&task.uid).is_none_or(|before| before.status.is_final());
+            finished += usize::from(task.status.is_final() && !was_final);
+            if task.is_followed() {
+                sooner |= self.insert(Arc::new(task), now);
+            } else {
+                self.tasks.remove(&task.uid);
+            }
+        }
+        (finished, sooner)
+    }
+
+    /// Tasks that have open legs on `node`, oldest first.
+    pub fn of_node(&self, node: &NodeId) -> Vec<Arc<Task>> {
+        let has_leg = |task: &&Arc<Task>| task.open_legs().any(|leg| leg.node == *node);
+        let mut tasks: Vec<Arc<Task>> = self.tasks.values().filter(has_leg).cloned().collect();
+        tasks.sort_unstable_by_key(|task| task.uid);
+        tasks
+    }
+
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
     }
 
     pub fn open_node_tasks(&self) -> usize {
         self.nodes.values().map(|queue| queue.open.len()).sum()
     }
+}
+
+/// The legs that their nodes have taken and not ended, with the nodes' numbers.
+fn running(task: &Task) -> impl Iterator<Item = (&NodeTask, u32)> {
+    task.legs.iter().filter(|leg| leg.is_running()).filter_map(|leg| Some((leg, leg.uid?)))
 }
 
 impl NodeQueue {
@@ -179,7 +194,8 @@ impl NodeQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tasks::{NewTask, NodeTask, TaskKind};
+    use crate::tasks::change::Changes;
+    use crate::tasks::{NewTask, TaskKind};
 
     fn following(count: u32, now: Instant) -> Following {
         let mut following = Following::default();
@@ -214,10 +230,12 @@ mod tests {
     fn a_task_that_is_missing_from_an_answer_is_lost_and_one_not_asked_for_is_not() {
         let (node, now) = (NodeId::new("a"), Instant::now());
         let mut following = following(2, now);
-        let changed = following.changes(&[Answer { node, asked: vec![0], reports: vec![] }]);
+        let mut changes = Changes::new(&following);
+        changes.take_in(&Answer { node, asked: vec![0], reports: vec![] });
+        let changed = changes.into_tasks();
         assert_eq!(changed.iter().map(|task| task.uid.0).collect::<Vec<_>>(), [0]);
         assert!(!following.get(TaskUid(0)).unwrap().status.is_final(), "not visible before it is stored");
-        assert_eq!(following.publish(changed), 1);
-        assert_eq!((following.len(), following.open_node_tasks()), (1, 1));
+        assert_eq!(following.publish(changed, now), (1, false));
+        assert_eq!((following.unfinished(), following.open_node_tasks()), (1, 1));
     }
 }

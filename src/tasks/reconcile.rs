@@ -192,17 +192,19 @@ impl TaskRegistry {
 
     /// Stores what the answers change, then makes it visible.
     async fn take_in(self: Arc<Self>, answers: Vec<Answer>) -> (Vec<NodeId>, End) {
-        let changed = self.following().changes(&answers);
-        let nodes = answers.into_iter().map(|answer| answer.node).collect();
-        if changed.is_empty() {
-            return (nodes, End::NoNews);
+        let nodes: Vec<NodeId> = answers.iter().map(|answer| answer.node.clone()).collect();
+        let count = answers.len();
+        let taken_in = self.change(move |changes| answers.iter().for_each(|answer| changes.take_in(answer))).await;
+        match taken_in {
+            Ok(0) => (nodes, End::NoNews),
+            Ok(_) => (nodes, End::News),
+            Err(error) => {
+                log::error!(
+                    "what {count} nodes said of their tasks could not be stored and is asked for again: {error}"
+                );
+                (nodes, End::Failure)
+            }
         }
-        if let Err(error) = self.store.update_tasks(changed.clone()).await {
-            log::error!("the state of {} tasks could not be stored and is asked for again: {error}", changed.len());
-            return (nodes, End::Failure);
-        }
-        self.publish(changed);
-        (nodes, End::News)
     }
 
     async fn prune_regularly(&self) {

@@ -8,24 +8,34 @@ use time::OffsetDateTime;
 use tokio::sync::{watch, Notify};
 use tokio::time::Instant;
 
+use super::change::Pending;
 use super::follow::{Following, WANTED_FOR};
+use super::leg::NodeTask;
 use super::query::TaskQuery;
+use super::replicas::Replicas;
 use super::task::{NewTask, Task};
 use super::view::TaskPage;
-use crate::cluster::TaskUid;
+use crate::cluster::{Cluster, NodeId, TaskUid};
 use crate::error::{ApiError, Code};
-use crate::store::{Store, StoreError};
+use crate::store::{Change, PayloadPart, StaleReplica, Store, StoreError};
 
 /// Tasks deleted in one write when pruning: short enough that writes of clients do not wait behind it.
 const PRUNE_BATCH: u32 = 1_000;
+/// Tasks changed in one commit when a node leaves.
+const CHANGE_BATCH: usize = 1_000;
 /// Unfinished tasks of one page that count as waited for; more than a client can wait for by polling a list.
 const WANTED_OF_A_PAGE_MAX: usize = 100;
 
-/// All tasks. Unfinished ones are in memory, all are in the store; what is told of a task is always stored already.
+/// All tasks. Followed ones are in memory, all are in the store; what is told of a task is always stored already.
 pub struct TaskRegistry {
     pub(super) store: Arc<dyn Store>,
     ttl: Duration,
     following: Mutex<Following>,
+    /// Changes that wait for their commit: see `change`.
+    pub(super) pending: Mutex<Vec<Pending>>,
+    /// Held by the one who commits.
+    pub(super) committing: tokio::sync::Mutex<()>,
+    replicas: Replicas,
     /// Wakes the reconciliation when something must be asked sooner than it planned.
     pub(super) work: Notify,
     /// Changes whenever tasks were published.
@@ -60,16 +70,29 @@ impl TaskRegistry {
     pub const TTL_DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 
     /// Takes up all tasks that were unfinished when the store was last closed, however that came about.
-    pub async fn open(store: Arc<dyn Store>, ttl: Duration) -> Result<Arc<Self>, StoreError> {
+    ///
+    /// Replicas that lag are kept from serving reads through `cluster` from then on.
+    pub async fn open(store: Arc<dyn Store>, ttl: Duration, cluster: Arc<Cluster>) -> Result<Arc<Self>, StoreError> {
+        let replicas = Replicas::new(cluster);
+        for stale in store.stale_replicas().await? {
+            replicas.go_stale(&stale);
+        }
         let mut following = Following::default();
-        for task in store.unfinished_tasks().await? {
+        let mut payloads = Vec::new();
+        for task in store.followed_tasks().await? {
+            payloads.extend(task.replay.as_ref().map(|replay| replay.payload));
+            replicas.changed(None, &task);
             // The loop has not started, so there is nobody to wake.
             let _ = following.insert(Arc::new(task), Instant::now());
         }
+        store.retain_payloads(&payloads).await?;
         Ok(Arc::new(Self {
             store,
             ttl,
             following: Mutex::new(following),
+            pending: Mutex::default(),
+            committing: tokio::sync::Mutex::default(),
+            replicas,
             work: Notify::new(),
             published: watch::Sender::new(0),
             counters: Counters::default(),
@@ -80,16 +103,52 @@ impl TaskRegistry {
         self.following.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the task its number. It is durable when this returns, and its legs are followed from then on.
-    pub async fn register(&self, new: NewTask) -> Result<Arc<Task>, ApiError> {
-        let task = Arc::new(self.store.insert_task(new).await?);
+    /// Gives the task its number. It is durable when this returns, and its legs are followed from then on. `payload` is kept
+    /// for those that are undelivered.
+    pub async fn register(&self, new: NewTask, payload: Vec<PayloadPart>) -> Result<Arc<Task>, StoreError> {
+        let task = Arc::new(self.store.insert_task(new, payload).await?);
         self.counters.registered.fetch_add(1, Ordering::Relaxed);
         if task.status.is_final() {
             self.counters.finished.fetch_add(1, Ordering::Relaxed);
-        } else if self.following().insert(task.clone(), Instant::now()) {
+        }
+        if task.is_followed() && self.following().insert(task.clone(), Instant::now()) {
             self.work.notify_one();
         }
         Ok(task)
+    }
+
+    /// A task that is followed, as it stands.
+    pub fn followed(&self, uid: TaskUid) -> Option<Arc<Task>> {
+        self.following().get(uid)
+    }
+
+    /// All tasks that are followed and have undelivered legs, in no order.
+    pub fn undelivered(&self) -> Vec<Arc<Task>> {
+        let following = self.following();
+        following.tasks().filter(|task| task.legs.iter().any(NodeTask::is_undelivered)).cloned().collect()
+    }
+
+    /// Withdraws a task that no node has been given anything of.
+    pub async fn withdraw(&self, uid: TaskUid) -> Result<(), StoreError> {
+        let task = self.following().get(uid);
+        let mut changes = vec![Change::DeleteTask(uid)];
+        changes.extend(task.and_then(|task| Some(Change::DeletePayload(task.replay.as_ref()?.payload))));
+        self.store.apply(changes).await?;
+        self.following().forget(uid);
+        Ok(())
+    }
+
+    /// `node` is away: tasks stop waiting for it wherever another replica has what it lacks.
+    pub async fn node_left(&self, node: &NodeId) -> Result<(), StoreError> {
+        let uids: Vec<TaskUid> = self.following().of_node(node).iter().map(|task| task.uid).collect();
+        for some in uids.chunks(CHANGE_BATCH) {
+            let (some, node) = (some.to_vec(), node.clone());
+            self.change(move |changes| {
+                some.into_iter().for_each(|uid| changes.task(uid, |task| task.let_lag(|away| *away == node)));
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// The task, or Meilisearch's `task_not_found`. Asking for an unfinished task makes its nodes be asked often.
@@ -148,9 +207,25 @@ impl TaskRegistry {
 
     /// Makes stored changes visible and wakes whoever waits for them.
     pub(super) fn publish(&self, changed: Vec<Task>) {
-        let finished = self.following().publish(changed);
+        let mut following = self.following();
+        // Before anybody sees that a task did not wait for a replica, that replica is not read any more.
+        for task in &changed {
+            self.replicas.changed(following.get(task.uid).as_deref(), task);
+        }
+        let (finished, sooner) = following.publish(changed, Instant::now());
+        drop(following);
+        if sooner {
+            self.work.notify_one();
+        }
         self.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
         self.published.send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
+
+    /// The node's log has been dropped; its replica is not read until it has been copied anew.
+    pub async fn go_stale(&self, stale: StaleReplica) -> Result<(), StoreError> {
+        self.store.apply(vec![Change::AddStale(stale.clone())]).await?;
+        self.replicas.go_stale(&stale);
+        Ok(())
     }
 
     /// Deletes tasks that finished longer than the ttl before `now`, in batches. Returns how many.
@@ -170,7 +245,7 @@ impl TaskRegistry {
     pub fn metrics(&self) -> TaskMetrics {
         let (unfinished, open_node_tasks) = {
             let following = self.following();
-            (following.len(), following.open_node_tasks())
+            (following.unfinished(), following.open_node_tasks())
         };
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         TaskMetrics {

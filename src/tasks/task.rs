@@ -5,77 +5,11 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::kind::{TaskKind, TaskStatus};
+use super::leg::{Acknowledgement, Doubt, NodeTask};
 use super::report::{Counts, NodeTaskReport};
-use crate::cluster::{IndexUid, NodeId, TaskUid};
+use crate::cluster::{IndexUid, NodeId, ShardSet, TaskUid};
 use crate::error::{Code, ErrorBody};
-
-/// One node task under a Miroir task. A node may have several in a row (creation, settings, documents).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeTask {
-    pub node: NodeId,
-    /// The node's own number for it.
-    pub uid: u32,
-    pub status: TaskStatus,
-    /// As the node printed it when it acknowledged the task. A node that lost its disk counts from 0 again; this tells
-    /// its new task from ours. `None` if the acknowledgement was never seen.
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    pub enqueued_at: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    pub started_at: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    pub finished_at: Option<OffsetDateTime>,
-    #[serde(default)]
-    pub counts: Counts,
-    #[serde(default)]
-    pub error: Option<ErrorBody>,
-}
-
-impl NodeTask {
-    pub fn enqueued(node: NodeId, uid: u32, enqueued_at: Option<OffsetDateTime>) -> Self {
-        Self {
-            node,
-            uid,
-            status: TaskStatus::Enqueued,
-            enqueued_at,
-            started_at: None,
-            finished_at: None,
-            counts: Counts::default(),
-            error: None,
-        }
-    }
-
-    fn observe(&mut self, report: &NodeTaskReport) -> bool {
-        if self.enqueued_at.is_some_and(|acknowledged| acknowledged != report.enqueued_at) {
-            return self.lose();
-        }
-        // Answers of a node may overtake one another; an older one must not turn the leg back.
-        if report.status.stage() <= self.status.stage() {
-            return false;
-        }
-        self.status = report.status;
-        self.started_at = report.started_at;
-        self.finished_at = report.finished_at;
-        self.counts = report.counts;
-        self.error = report.error.clone();
-        true
-    }
-
-    fn lose(&mut self) -> bool {
-        if self.status.is_final() {
-            return false;
-        }
-        self.status = TaskStatus::Failed;
-        self.error = Some(ErrorBody::new(
-            Code::Internal,
-            format!(
-                "Node `{}` no longer knows its task {}: its data was lost or its task queue cleared. Whether the write \
-                 was applied there is unknown; send it again.",
-                self.node, self.uid
-            ),
-        ));
-        true
-    }
-}
+use crate::store::{IndexChange, PayloadId};
 
 /// A task as its maker describes it; the store gives it its number.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +24,41 @@ pub struct NewTask {
     pub enqueued_at: OffsetDateTime,
     /// Set when the outcome is known without any node.
     pub outcome: Option<Outcome>,
+    /// What undelivered legs are to be sent; without it they can only be looked for on their nodes.
+    pub replay: Option<Replay>,
+    pub change: Option<IndexChange>,
+    /// Under which this write may be repeated without being carried out twice.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The requests of a write, kept until every node has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Where the bodies are.
+    pub payload: PayloadId,
+    /// Bytes of all bodies, each document counted once.
+    pub bytes: u64,
+    /// By step.
+    pub heads: Vec<RequestHead>,
+    /// Names the write in the nodes' own task lists, where the route takes `customMetadata`.
+    pub marker: String,
+}
+
+/// A request to a node without its body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestHead {
+    pub method: String,
+    pub path_and_query: String,
+    /// Type that the node's own task for it will have.
+    pub kind: TaskKind,
+}
+
+/// A client's `Idempotency-Key` and what came with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    pub key: String,
+    /// SHA-256 of method, path and body.
+    pub digest: [u8; 32],
 }
 
 /// How a task ended that no node had a part in.
@@ -112,6 +81,9 @@ impl NewTask {
             custom_metadata: None,
             enqueued_at: OffsetDateTime::now_utc(),
             outcome: None,
+            replay: None,
+            change: None,
+            idempotency: None,
         }
     }
 
@@ -126,6 +98,9 @@ impl NewTask {
             custom_metadata: None,
             enqueued_at: OffsetDateTime::now_utc(),
             outcome: Some(outcome),
+            replay: None,
+            change: None,
+            idempotency: None,
         }
     }
 
@@ -164,6 +139,12 @@ pub struct Task {
     pub copies: u32,
     #[serde(default)]
     pub legs: Vec<NodeTask>,
+    /// Present while some leg is undelivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
+    /// What the write makes of the index's record, until that has been applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<IndexChange>,
 }
 
 fn index_uid_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IndexUid>, D::Error> {
@@ -188,6 +169,8 @@ impl Task {
             finished_at: None,
             copies: new.copies.max(1),
             legs: new.legs,
+            replay: new.replay,
+            change: new.change,
         };
         match new.outcome {
             Some(outcome) => task.settle(outcome),
@@ -220,11 +203,8 @@ impl Task {
     }
 
     fn change_leg(&mut self, node: &NodeId, node_task: u32, change: impl Fn(&mut NodeTask) -> bool) -> bool {
-        if self.status.is_final() {
-            return false;
-        }
         let mut changed = false;
-        for leg in self.legs.iter_mut().filter(|leg| leg.uid == node_task && leg.node == *node) {
+        for leg in self.legs.iter_mut().filter(|leg| leg.uid == Some(node_task) && leg.node == *node) {
             changed |= change(leg);
         }
         if changed {
@@ -233,25 +213,105 @@ impl Task {
         changed
     }
 
-    /// Node tasks that have not ended.
+    /// `node` has taken the request of `step` into its queue.
+    pub fn acknowledge(&mut self, node: &NodeId, step: u8, acknowledgement: Acknowledgement) {
+        if let Some(leg) = self.undelivered_leg(node, step) {
+            leg.acknowledge(acknowledgement);
+        }
+        self.forget_replay();
+    }
+
+    /// The request of `step` went out to `node`, and whether it was executed is not known.
+    pub fn doubt(&mut self, node: &NodeId, step: u8, doubt: Doubt) {
+        if let Some(leg) = self.undelivered_leg(node, step) {
+            leg.doubt = Some(doubt);
+        }
+    }
+
+    /// The request of `step` did not go out to `node`.
+    pub fn clear_doubt(&mut self, node: &NodeId, step: u8) {
+        if let Some(leg) = self.undelivered_leg(node, step) {
+            leg.doubt = None;
+        }
+    }
+
+    /// `node` will never take the request of `step`.
+    pub fn refuse(&mut self, node: &NodeId, step: u8, error: ErrorBody) {
+        if self.undelivered_leg(node, step).is_some_and(|leg| leg.fail(error)) {
+            self.forget_replay();
+            self.summarize_legs();
+        }
+    }
+
+    fn undelivered_leg(&mut self, node: &NodeId, step: u8) -> Option<&mut NodeTask> {
+        self.legs.iter_mut().find(|leg| leg.node == *node && leg.step == step && leg.is_undelivered())
+    }
+
+    fn forget_replay(&mut self) {
+        if !self.legs.iter().any(NodeTask::is_undelivered) {
+            self.replay = None;
+        }
+    }
+
+    /// Ends the task for its client, whatever becomes of its legs, which are followed to their end all the same.
+    pub fn fail(&mut self, error: ErrorBody, now: OffsetDateTime) {
+        if !self.status.is_final() {
+            self.settle(Outcome::Failed(error));
+            self.finished_at = Some(now.max(self.enqueued_at));
+        }
+    }
+
+    /// Stops waiting for the open legs of nodes that `is_away`, wherever an acknowledged replica of each of the leg's shards
+    /// remains. True if that changed anything; the caller keeps those nodes from serving reads before anybody sees the task.
+    pub fn let_lag(&mut self, is_away: impl Fn(&NodeId) -> bool) -> bool {
+        if self.status.is_final() {
+            return false;
+        }
+        let candidates = |leg: &NodeTask| !leg.lags && !leg.status.is_final() && is_away(&leg.node);
+        let steps: Vec<u8> = self.legs.iter().filter(|leg| candidates(leg)).map(|leg| leg.step).collect();
+        let mut changed = false;
+        for step in steps {
+            let mut present = ShardSet::default();
+            let is_present =
+                |leg: &&NodeTask| leg.step == step && !leg.lags && leg.uid.is_some() && !is_away(&leg.node);
+            self.legs.iter().filter(is_present).for_each(|leg| present.extend(&leg.shards));
+            for leg in self.legs.iter_mut().filter(|leg| leg.step == step) {
+                if candidates(leg) && leg.shards.is_subset_of(&present) {
+                    leg.lags = true;
+                    changed = true;
+                }
+            }
+        }
+        if changed {
+            self.summarize_legs();
+        }
+        changed
+    }
+
+    /// Legs that have not ended. A task is followed as long as there are any, even when it is over for its client.
     pub fn open_legs(&self) -> impl Iterator<Item = &NodeTask> {
         self.legs.iter().filter(|leg| !leg.status.is_final())
     }
 
+    pub fn is_followed(&self) -> bool {
+        self.open_legs().next().is_some()
+    }
+
     /// Derives the task's own state from its legs' alone, so that the order of events cannot matter.
     fn summarize_legs(&mut self) {
-        if self.legs.iter().all(|leg| leg.status == TaskStatus::Enqueued) {
+        if self.status.is_final() || self.legs.iter().all(|leg| leg.status == TaskStatus::Enqueued) {
             return;
         }
         // The nodes' clocks are not ours: a task must not start before it was enqueued, nor end before it started.
         let started_at = self.legs.iter().filter_map(|leg| leg.started_at).min();
         self.started_at = started_at.map(|at| at.max(self.enqueued_at));
-        if self.legs.iter().any(|leg| !leg.status.is_final()) {
+        let awaited = || self.legs.iter().filter(|leg| !leg.lags);
+        if awaited().any(|leg| !leg.status.is_final()) {
             self.status = TaskStatus::Processing;
             return;
         }
-        let failed = self.legs.iter().find(|leg| leg.status == TaskStatus::Failed);
-        let canceled = self.legs.iter().any(|leg| leg.status == TaskStatus::Canceled);
+        let failed = awaited().find(|leg| leg.status == TaskStatus::Failed);
+        let canceled = awaited().any(|leg| leg.status == TaskStatus::Canceled);
         (self.status, self.error) = match failed {
             Some(leg) => (TaskStatus::Failed, Some(leg.error.clone().unwrap_or_else(unexplained_failure))),
             None if canceled => (TaskStatus::Canceled, None),
@@ -265,8 +325,15 @@ impl Task {
 
     /// Counts in the details are a single server's: each document once, however many replicas took it.
     fn fill_counts(&mut self) {
+        let copies_of =
+            |legs: &mut dyn Iterator<Item = &NodeTask>| legs.map(|leg| leg.shards.len().max(1)).sum::<usize>();
+        let all = copies_of(&mut self.legs.iter());
         let total = |count: fn(&Counts) -> Option<u64>| {
             let sum: u64 = self.legs.iter().filter_map(|leg| count(&leg.counts)).sum();
+            // Replicas that lag have not counted: those that have stand for them, by their shards.
+            let silent = copies_of(&mut self.legs.iter().filter(|leg| leg.lags && !leg.status.is_final()));
+            let sum =
+                if silent == 0 || silent >= all { sum } else { (sum * all as u64).div_ceil((all - silent) as u64) };
             // Rounded up: a document that only some of its replicas held was there all the same.
             sum.div_ceil(u64::from(self.copies))
         };
@@ -275,10 +342,16 @@ impl Task {
             ("deletedDocuments", total(|counts| counts.deleted_documents)),
             ("editedDocuments", total(|counts| counts.edited_documents)),
         ];
+        let (succeeded, lags) = (self.status == TaskStatus::Succeeded, self.legs.iter().any(|leg| leg.lags));
         let Some(details) = &mut self.details else { return };
+        let received = details.get("receivedDocuments").cloned();
         for (name, count) in counted {
             if let Some(value @ Value::Null) = details.get_mut(name) {
-                *value = Value::from(count);
+                *value = match (name, &received) {
+                    // What an addition has received it has indexed once it has succeeded, so nothing need be estimated.
+                    ("indexedDocuments", Some(received)) if succeeded && lags => received.clone(),
+                    _ => Value::from(count),
+                };
             }
         }
     }
@@ -307,6 +380,10 @@ mod tests {
     use super::*;
 
     const T0: OffsetDateTime = datetime!(2025-01-01 00:00 UTC);
+
+    fn shards(shards: &[u32]) -> ShardSet {
+        shards.iter().copied().map(crate::cluster::Shard).collect()
+    }
 
     fn leg(node: &str, uid: u32) -> NodeTask {
         NodeTask::enqueued(NodeId::new(node), uid, Some(T0))
@@ -383,6 +460,69 @@ mod tests {
         assert_eq!((task.status, task.error.as_ref()), (TaskStatus::Failed, Some(&error)));
         assert_eq!(task.details.as_ref().unwrap()["indexedDocuments"], 0);
         assert_eq!(task.duration(), Some(Duration::ZERO));
+    }
+
+    /// Shard 0 on `a` and `b`, shard 1 on `b` and `c`, all in their nodes' logs.
+    fn replicated() -> Task {
+        let planned = |(node, of): (&str, &[u32])| NodeTask::planned(NodeId::new(node), 0, shards(of));
+        addition(2, [("a", &[0][..]), ("b", &[0, 1]), ("c", &[1])].map(planned).into())
+    }
+
+    fn acknowledge(task: &mut Task, node: &str, uid: u32) {
+        task.acknowledge(&NodeId::new(node), 0, Acknowledgement { uid, enqueued_at: Some(T0) });
+    }
+
+    #[test]
+    fn a_task_does_not_wait_for_a_node_that_is_away_while_others_have_its_shards() {
+        let mut task = replicated();
+        acknowledge(&mut task, "a", 1);
+        acknowledge(&mut task, "c", 3);
+        assert!(task.let_lag(|node| node.as_str() == "b"));
+        task.observe(&NodeId::new("a"), &report(1, TaskStatus::Succeeded));
+        assert_eq!(task.status, TaskStatus::Processing);
+        task.observe(&NodeId::new("c"), &report(3, TaskStatus::Succeeded));
+        assert_eq!(task.status, TaskStatus::Succeeded);
+        assert_eq!(task.details.as_ref().unwrap()["indexedDocuments"], 10);
+        assert!(task.is_followed(), "b still has to get it");
+
+        acknowledge(&mut task, "b", 2);
+        assert!(task.observe(&NodeId::new("b"), &report(2, TaskStatus::Failed)));
+        assert_eq!((task.status, task.is_followed()), (TaskStatus::Succeeded, false));
+    }
+
+    #[test]
+    fn a_task_waits_for_the_last_replica_of_a_shard_though_its_node_is_away() {
+        let mut task = replicated();
+        acknowledge(&mut task, "a", 1);
+        assert!(!task.let_lag(|node| node.as_str() != "a"), "shard 1 is nowhere but on nodes that are away");
+        acknowledge(&mut task, "c", 3);
+        assert!(!task.let_lag(|node| node.as_str() != "c"), "shard 0 would be nowhere");
+        task.observe(&NodeId::new("a"), &report(1, TaskStatus::Succeeded));
+        task.observe(&NodeId::new("c"), &report(3, TaskStatus::Succeeded));
+        assert_eq!(task.status, TaskStatus::Processing);
+        assert!(task.let_lag(|node| node.as_str() == "b"));
+        assert_eq!(task.status, TaskStatus::Succeeded);
+    }
+
+    #[test]
+    fn the_requests_are_kept_until_the_last_leg_is_delivered() {
+        let mut task = replicated();
+        task.replay = Some(Replay { payload: PayloadId(1), bytes: 10, heads: Vec::new(), marker: "m".to_owned() });
+        acknowledge(&mut task, "a", 1);
+        acknowledge(&mut task, "b", 2);
+        assert!(task.replay.is_some());
+        task.refuse(&NodeId::new("c"), 0, ErrorBody::new(Code::Internal, "no"));
+        assert!(task.replay.is_none());
+    }
+
+    #[test]
+    fn a_write_that_was_refused_is_over_for_its_client_and_followed_to_its_end() {
+        let mut task = replicated();
+        acknowledge(&mut task, "a", 1);
+        task.fail(ErrorBody::new(Code::MiroirNoQuorum, "no"), T0 + Duration::SECOND);
+        assert_eq!((task.status, task.is_followed()), (TaskStatus::Failed, true));
+        task.observe(&NodeId::new("a"), &report(1, TaskStatus::Succeeded));
+        assert_eq!(task.status, TaskStatus::Failed);
     }
 
     #[test]

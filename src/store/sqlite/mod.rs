@@ -14,8 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use self::read::Readers;
 use self::writer::{Reply, Write, WriterMetrics};
-use super::{IndexRecord, Store, StoreError, StoreMetrics};
-use crate::cluster::{IndexUid, TaskUid};
+use super::{
+    Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
+};
+use crate::cluster::{ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
 mod read;
@@ -143,20 +145,16 @@ impl Store for SqliteStore {
         self.readers.read(read::indexes).await
     }
 
-    async fn put_index(&self, record: &IndexRecord) -> Result<(), StoreError> {
-        self.write(|reply| Write::PutIndex(record.clone(), reply)).await
+    async fn insert_task(&self, task: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {
+        self.write(|reply| Write::InsertTask(Box::new(task), payload, reply)).await
     }
 
-    async fn delete_index(&self, uid: &IndexUid) -> Result<bool, StoreError> {
-        self.write(|reply| Write::DeleteIndex(uid.clone(), reply)).await
+    async fn add_payload(&self, id: PayloadId, parts: Vec<PayloadPart>) -> Result<(), StoreError> {
+        self.write(|reply| Write::AddPayload(id, parts, reply)).await
     }
 
-    async fn insert_task(&self, task: NewTask) -> Result<Task, StoreError> {
-        self.write(|reply| Write::InsertTask(Box::new(task), reply)).await
-    }
-
-    async fn update_tasks(&self, tasks: Vec<Task>) -> Result<(), StoreError> {
-        self.write(|reply| Write::UpdateTasks(tasks, reply)).await
+    async fn apply(&self, changes: Vec<Change>) -> Result<(), StoreError> {
+        self.write(|reply| Write::Apply(changes, reply)).await
     }
 
     async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
@@ -168,8 +166,35 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| read::tasks(connection, &query)).await
     }
 
-    async fn unfinished_tasks(&self) -> Result<Vec<Task>, StoreError> {
-        self.readers.read(read::unfinished_tasks).await
+    async fn followed_tasks(&self) -> Result<Vec<Task>, StoreError> {
+        self.readers.read(read::followed_tasks).await
+    }
+
+    async fn payload(&self, id: PayloadId, step: u8, shards: &ShardSet) -> Result<Vec<PayloadPart>, StoreError> {
+        let shards = shards.clone();
+        self.readers.read(move |connection| read::payload(connection, id, step, &shards)).await
+    }
+
+    async fn retain_payloads(&self, ids: &[PayloadId]) -> Result<u32, StoreError> {
+        self.write(|reply| Write::RetainPayloads(ids.to_vec(), reply)).await
+    }
+
+    async fn idempotent_write(&self, key: &str) -> Result<Option<IdempotentWrite>, StoreError> {
+        let key = key.to_owned();
+        self.readers.read(move |connection| read::idempotent_write(connection, &key)).await
+    }
+
+    async fn forget_idempotency_keys(
+        &self,
+        time: OffsetDateTime,
+        keys_max: u64,
+        limit: u32,
+    ) -> Result<u32, StoreError> {
+        self.write(|reply| Write::ForgetKeys { before: time, keys_max, limit, reply }).await
+    }
+
+    async fn stale_replicas(&self) -> Result<Vec<StaleReplica>, StoreError> {
+        self.readers.read(read::stale_replicas).await
     }
 
     async fn delete_finished_tasks_before(&self, time: OffsetDateTime, limit: u32) -> Result<u32, StoreError> {

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::types::Value;
-use rusqlite::{params_from_iter, Connection, OpenFlags, OptionalExtension};
+use rusqlite::{params, params_from_iter, Connection, OpenFlags, OptionalExtension};
 use tokio::sync::Semaphore;
 
 use super::writer::nanos;
-use crate::store::{IndexRecord, StoreError};
+use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
+use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
 
 /// Connections that read at the same time. SQLite reads from memory mostly, so more would only compete for the cores.
@@ -76,12 +77,49 @@ pub fn task(connection: &Connection, uid: u32) -> Result<Option<Task>, StoreErro
     record.map(|record| from_json(&record)).transpose()
 }
 
-pub fn unfinished_tasks(connection: &Connection) -> Result<Vec<Task>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT record FROM tasks JOIN task_records USING (uid) WHERE finished_at IS NULL ORDER BY uid",
-    )?;
+pub fn followed_tasks(connection: &Connection) -> Result<Vec<Task>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT record FROM tasks JOIN task_records USING (uid) WHERE followed ORDER BY uid")?;
     let records = statement.query_map([], |row| row.get::<_, String>(0))?;
     records.map(|record| from_json(&record?)).collect()
+}
+
+pub fn payload(
+    connection: &Connection,
+    id: PayloadId,
+    step: u8,
+    shards: &ShardSet,
+) -> Result<Vec<PayloadPart>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT shard, bytes FROM payloads WHERE payload = ?1 AND step = ?2 ORDER BY n")?;
+    let mut rows = statement.query(params![id.0 as i64, step])?;
+    let mut parts = Vec::new();
+    while let Some(row) = rows.next()? {
+        let shard = row.get::<_, Option<u32>>(0)?.map(Shard);
+        if shard.is_none_or(|shard| shards.contains(shard)) {
+            parts.push(PayloadPart { step, shard, bytes: row.get::<_, Vec<u8>>(1)?.into() });
+        }
+    }
+    Ok(parts)
+}
+
+pub fn idempotent_write(connection: &Connection, key: &str) -> Result<Option<IdempotentWrite>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT digest, task FROM idempotency WHERE key = ?1")?;
+    let write = statement
+        .query_row([key], |row| Ok(IdempotentWrite { digest: row.get::<_, [u8; 32]>(0)?, task: TaskUid(row.get(1)?) }));
+    Ok(write.optional()?)
+}
+
+pub fn stale_replicas(connection: &Connection) -> Result<Vec<StaleReplica>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT node, index_uid, shards FROM stale_replicas ORDER BY node, index_uid")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    rows.map(|row| stale_replica(row?)).collect()
+}
+
+fn stale_replica((node, index_uid, shards): (String, String, String)) -> Result<StaleReplica, StoreError> {
+    let index_uid = IndexUid::parse(&index_uid).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    Ok(StaleReplica { node: NodeId::new(&node), index_uid, shards: from_json(&shards)? })
 }
 
 pub fn tasks(connection: &Connection, query: &TaskQuery) -> Result<TaskPage, StoreError> {

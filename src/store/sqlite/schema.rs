@@ -24,6 +24,33 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX tasks_by_index ON tasks (index_uid, status, kind);
      CREATE INDEX tasks_by_status ON tasks (status, kind);
      CREATE TABLE task_records (uid INTEGER PRIMARY KEY, record TEXT NOT NULL);",
+    // A task may be over for its client while a replica still has to get it: what is followed is a column of its own.
+    "ALTER TABLE tasks ADD COLUMN followed INTEGER NOT NULL DEFAULT 0;
+     UPDATE tasks SET followed = 1 WHERE finished_at IS NULL;
+     DROP INDEX tasks_unfinished;
+     CREATE INDEX tasks_followed ON tasks (uid) WHERE followed;
+     CREATE TABLE payloads (
+         n       INTEGER PRIMARY KEY AUTOINCREMENT,
+         payload INTEGER NOT NULL,
+         step    INTEGER NOT NULL,
+         shard   INTEGER,
+         bytes   BLOB NOT NULL
+     );
+     CREATE INDEX payloads_by_id ON payloads (payload, step, n);
+     CREATE TABLE idempotency (
+         key    TEXT PRIMARY KEY,
+         digest BLOB NOT NULL,
+         task   INTEGER NOT NULL,
+         used_at INTEGER NOT NULL
+     ) WITHOUT ROWID;
+     CREATE INDEX idempotency_by_age ON idempotency (used_at);
+     CREATE INDEX idempotency_by_task ON idempotency (task);
+     CREATE TABLE stale_replicas (
+         node      TEXT NOT NULL,
+         index_uid TEXT NOT NULL,
+         shards    TEXT NOT NULL,
+         PRIMARY KEY (node, index_uid)
+     ) WITHOUT ROWID;",
 ];
 
 /// Schema that this program reads and writes; the file says its own in `user_version`.

@@ -6,12 +6,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use rusqlite::{params, Connection, Transaction, TransactionBehavior};
+use rusqlite::{params, Connection, OptionalExtension, Transaction, TransactionBehavior};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cluster::{IndexUid, TaskUid};
-use crate::store::{IndexRecord, StoreError, StoreMetrics};
+use crate::cluster::{ShardSet, TaskUid};
+use crate::store::{Change, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError, StoreMetrics};
 use crate::tasks::{NewTask, Task};
 
 /// Most writes in one commit: keeps a commit to milliseconds and the time until the first waiter hears of it short.
@@ -21,33 +21,16 @@ pub type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A write and who waits for it.
 pub enum Write {
-    PutIndex(IndexRecord, Reply<()>),
-    DeleteIndex(IndexUid, Reply<bool>),
-    InsertTask(Box<NewTask>, Reply<Task>),
-    UpdateTasks(Vec<Task>, Reply<()>),
+    InsertTask(Box<NewTask>, Vec<PayloadPart>, Reply<Task>),
+    AddPayload(PayloadId, Vec<PayloadPart>, Reply<()>),
+    Apply(Vec<Change>, Reply<()>),
+    RetainPayloads(Vec<PayloadId>, Reply<u32>),
+    ForgetKeys { before: OffsetDateTime, keys_max: u64, limit: u32, reply: Reply<u32> },
     DeleteFinished { before: OffsetDateTime, limit: u32, reply: Reply<u32> },
 }
 
-/// A write that has been carried out, and waits for its commit before its waiter hears of it.
-enum Done {
-    Nothing(Reply<()>),
-    Existed(bool, Reply<bool>),
-    Inserted(Box<Task>, Reply<Task>),
-    Deleted(u32, Reply<u32>),
-}
-
-impl Done {
-    fn tell(self, committed: Result<(), String>) {
-        // A waiter that has gone away does not need to hear.
-        let failed = |error: String| StoreError::Backend(error);
-        match self {
-            Done::Nothing(reply) => drop(reply.send(committed.map_err(failed))),
-            Done::Existed(existed, reply) => drop(reply.send(committed.map(|()| existed).map_err(failed))),
-            Done::Inserted(task, reply) => drop(reply.send(committed.map(|()| *task).map_err(failed))),
-            Done::Deleted(count, reply) => drop(reply.send(committed.map(|()| count).map_err(failed))),
-        }
-    }
-}
+/// Tells the waiter of a write that has been carried out how its commit went.
+type Tell = Box<dyn FnOnce(Result<(), String>)>;
 
 #[derive(Default)]
 pub struct WriterMetrics {
@@ -81,8 +64,8 @@ pub fn run(mut connection: Connection, mut queue: mpsc::Receiver<Write>, metrics
                 metrics.failed_commits.fetch_add(1, Ordering::Relaxed)
             }
         };
-        for write in done {
-            write.tell(result.clone());
+        for tell in done {
+            tell(result.clone());
         }
     }
 }
@@ -91,7 +74,7 @@ pub fn run(mut connection: Connection, mut queue: mpsc::Receiver<Write>, metrics
 fn commit(
     connection: &mut Connection,
     writes: impl Iterator<Item = Write>,
-    done: &mut Vec<Done>,
+    done: &mut Vec<Tell>,
 ) -> Result<(), String> {
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
@@ -115,50 +98,79 @@ fn refuse(writes: impl Iterator<Item = Write>, error: &str) {
     let failed = || StoreError::Backend(error.to_owned());
     for write in writes {
         match write {
-            Write::PutIndex(_, reply) | Write::UpdateTasks(_, reply) => drop(reply.send(Err(failed()))),
-            Write::DeleteIndex(_, reply) => drop(reply.send(Err(failed()))),
-            Write::InsertTask(_, reply) => drop(reply.send(Err(failed()))),
-            Write::DeleteFinished { reply, .. } => drop(reply.send(Err(failed()))),
+            Write::InsertTask(_, _, reply) => drop(reply.send(Err(failed()))),
+            Write::AddPayload(_, _, reply) | Write::Apply(_, reply) => drop(reply.send(Err(failed()))),
+            Write::RetainPayloads(_, reply) => drop(reply.send(Err(failed()))),
+            Write::ForgetKeys { reply, .. } | Write::DeleteFinished { reply, .. } => drop(reply.send(Err(failed()))),
         }
     }
 }
 
-fn carry_out(transaction: &Transaction<'_>, write: Write, done: &mut Vec<Done>) -> Result<(), StoreError> {
+fn carry_out(transaction: &Transaction<'_>, write: Write, done: &mut Vec<Tell>) -> Result<(), StoreError> {
     match write {
-        Write::PutIndex(record, reply) => {
-            let result = put_index(transaction, &record);
-            done.push(Done::Nothing(reply));
-            result
-        }
-        Write::DeleteIndex(uid, reply) => {
-            let deleted = transaction.prepare_cached("DELETE FROM indexes WHERE uid = ?1")?.execute([uid.as_str()]);
-            done.push(Done::Existed(matches!(deleted, Ok(1)), reply));
-            Ok(deleted.map(drop)?)
-        }
-        Write::InsertTask(new, reply) => match next_task_uid(transaction)? {
-            // Out of numbers is this writer's misfortune alone: the rest of the commit goes on.
-            None => {
-                let _ = reply.send(Err(StoreError::OutOfTaskUids));
+        Write::InsertTask(new, payload, reply) => match insert_task(transaction, *new, &payload) {
+            // This writer's misfortune alone, found before anything was changed: the rest of the commit goes on.
+            Err(own @ (StoreError::OutOfTaskUids | StoreError::IdempotencyKeyTaken)) => {
+                let _ = reply.send(Err(own));
                 Ok(())
             }
-            Some(uid) => {
-                let task = Task::numbered(uid, *new);
-                let result = insert_task(transaction, &task);
-                done.push(Done::Inserted(Box::new(task), reply));
-                result
-            }
+            result => tell_later(done, reply, result),
         },
-        Write::UpdateTasks(tasks, reply) => {
-            let result = tasks.iter().try_for_each(|task| update_task(transaction, task));
-            done.push(Done::Nothing(reply));
-            result
+        Write::AddPayload(id, parts, reply) => tell_later(done, reply, add_payload(transaction, id, &parts)),
+        Write::Apply(changes, reply) => {
+            let result = changes.iter().try_for_each(|change| apply(transaction, change));
+            tell_later(done, reply, result)
+        }
+        Write::RetainPayloads(ids, reply) => tell_later(done, reply, retain_payloads(transaction, &ids)),
+        Write::ForgetKeys { before, keys_max, limit, reply } => {
+            tell_later(done, reply, forget_keys(transaction, before, keys_max, limit))
         }
         Write::DeleteFinished { before, limit, reply } => {
-            let deleted = delete_finished(transaction, before, limit);
-            done.push(Done::Deleted(*deleted.as_ref().unwrap_or(&0), reply));
-            deleted.map(drop)
+            tell_later(done, reply, delete_finished(transaction, before, limit))
         }
     }
+}
+
+/// A success is told once it has been committed; a failure at once, and it ends the commit.
+fn tell_later<T: 'static>(
+    done: &mut Vec<Tell>,
+    reply: Reply<T>,
+    result: Result<T, StoreError>,
+) -> Result<(), StoreError> {
+    // A waiter that has gone away does not need to hear.
+    match result {
+        Ok(value) => {
+            let told = move |committed: Result<(), String>| {
+                drop(reply.send(committed.map(|()| value).map_err(StoreError::Backend)));
+            };
+            done.push(Box::new(told));
+            Ok(())
+        }
+        Err(error) => {
+            let ends_commit = StoreError::Backend(error.to_string());
+            let _ = reply.send(Err(error));
+            Err(ends_commit)
+        }
+    }
+}
+
+fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::PutIndex(record) => put_index(transaction, record),
+        Change::DeleteIndex(uid) => execute(transaction, "DELETE FROM indexes WHERE uid = ?1", [uid.as_str()]),
+        Change::UpdateTask(task) => update_task(transaction, task),
+        Change::DeleteTask(uid) => delete_task(transaction, uid.0),
+        Change::DeletePayload(id) => execute(transaction, "DELETE FROM payloads WHERE payload = ?1", [id.0 as i64]),
+        Change::AddStale(stale) => change_stale(transaction, stale, |left, shards| left.extend(shards)),
+        Change::RemoveStale(stale) => change_stale(transaction, stale, |left, shards| {
+            shards.iter().for_each(|shard| left.remove(shard));
+        }),
+    }
+}
+
+fn execute(transaction: &Transaction<'_>, sql: &str, values: impl rusqlite::Params) -> Result<(), StoreError> {
+    transaction.prepare_cached(sql)?.execute(values)?;
+    Ok(())
 }
 
 fn put_index(transaction: &Transaction<'_>, record: &IndexRecord) -> Result<(), StoreError> {
@@ -176,11 +188,27 @@ fn next_task_uid(transaction: &Transaction<'_>) -> Result<Option<TaskUid>, Store
     Ok(u32::try_from(uid).ok().map(TaskUid))
 }
 
-fn insert_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
+fn insert_task(transaction: &Transaction<'_>, new: NewTask, payload: &[PayloadPart]) -> Result<Task, StoreError> {
+    if let Some(idempotency) = &new.idempotency {
+        let mut known = transaction.prepare_cached("SELECT 1 FROM idempotency WHERE key = ?1")?;
+        if known.exists([&idempotency.key])? {
+            return Err(StoreError::IdempotencyKeyTaken);
+        }
+    }
+    let uid = next_task_uid(transaction)?.ok_or(StoreError::OutOfTaskUids)?;
+    if let Some(idempotency) = &new.idempotency {
+        let sql = "INSERT INTO idempotency (key, digest, task, used_at) VALUES (?1, ?2, ?3, ?4)";
+        let used_at = nanos(new.enqueued_at);
+        execute(transaction, sql, params![idempotency.key, idempotency.digest, uid.0, used_at])?;
+    }
+    if let Some(replay) = &new.replay {
+        add_payload(transaction, replay.payload, payload)?;
+    }
+    let task = Task::numbered(uid, new);
     transaction
         .prepare_cached(
-            "INSERT INTO tasks (uid, index_uid, kind, status, canceled_by, enqueued_at, started_at, finished_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO tasks (uid, index_uid, kind, status, canceled_by, enqueued_at, started_at, finished_at, followed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             task.uid.0,
@@ -191,18 +219,74 @@ fn insert_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreEr
             nanos(task.enqueued_at),
             task.started_at.map(nanos),
             task.finished_at.map(nanos),
+            task.is_followed(),
         ])?;
-    transaction
-        .prepare_cached("INSERT INTO task_records (uid, record) VALUES (?1, ?2)")?
-        .execute(params![task.uid.0, to_json(task)?])?;
+    let sql = "INSERT INTO task_records (uid, record) VALUES (?1, ?2)";
+    execute(transaction, sql, params![task.uid.0, to_json(&task)?])?;
+    Ok(task)
+}
+
+fn add_payload(transaction: &Transaction<'_>, id: PayloadId, parts: &[PayloadPart]) -> Result<(), StoreError> {
+    let sql = "INSERT INTO payloads (payload, step, shard, bytes) VALUES (?1, ?2, ?3, ?4)";
+    let mut insert = transaction.prepare_cached(sql)?;
+    for part in parts {
+        insert.execute(params![id.0 as i64, part.step, part.shard.map(|shard| shard.0), &part.bytes[..]])?;
+    }
     Ok(())
+}
+
+fn retain_payloads(transaction: &Transaction<'_>, ids: &[PayloadId]) -> Result<u32, StoreError> {
+    let kept: Vec<i64> = ids.iter().map(|id| id.0 as i64).collect();
+    let sql = "DELETE FROM payloads WHERE payload NOT IN (SELECT value FROM json_each(?1)) RETURNING payload";
+    let mut statement = transaction.prepare_cached(sql)?;
+    let deleted = statement.query_map([to_json(&kept)?], |row| row.get::<_, i64>(0))?;
+    let deleted: std::collections::BTreeSet<i64> = deleted.collect::<Result<_, _>>()?;
+    Ok(deleted.len() as u32)
+}
+
+fn forget_keys(
+    transaction: &Transaction<'_>,
+    before: OffsetDateTime,
+    keys_max: u64,
+    limit: u32,
+) -> Result<u32, StoreError> {
+    let count: i64 = transaction.prepare_cached("SELECT count(*) FROM idempotency")?.query_row([], |row| row.get(0))?;
+    let beyond = count.saturating_sub(i64::try_from(keys_max).unwrap_or(i64::MAX)).max(0);
+    let old: i64 = transaction
+        .prepare_cached("SELECT count(*) FROM idempotency WHERE used_at < ?1")?
+        .query_row([nanos(before)], |row| row.get(0))?;
+    let deleted = transaction
+        .prepare_cached("DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency ORDER BY used_at LIMIT ?1)")?
+        .execute([beyond.max(old).min(i64::from(limit))])?;
+    Ok(deleted as u32)
+}
+
+fn change_stale(
+    transaction: &Transaction<'_>,
+    stale: &StaleReplica,
+    change: impl Fn(&mut ShardSet, &ShardSet),
+) -> Result<(), StoreError> {
+    let place = [stale.node.as_str(), stale.index_uid.as_str()];
+    let recorded: Option<String> = transaction
+        .prepare_cached("SELECT shards FROM stale_replicas WHERE node = ?1 AND index_uid = ?2")?
+        .query_row(place, |row| row.get(0))
+        .optional()?;
+    let recorded = recorded.map(|text| serde_json::from_str::<ShardSet>(&text)).transpose();
+    let mut shards = recorded.map_err(|error| StoreError::Corrupt(error.to_string()))?.unwrap_or_default();
+    change(&mut shards, &stale.shards);
+    if shards.is_empty() {
+        return execute(transaction, "DELETE FROM stale_replicas WHERE node = ?1 AND index_uid = ?2", place);
+    }
+    let sql = "INSERT OR REPLACE INTO stale_replicas (node, index_uid, shards) VALUES (?1, ?2, ?3)";
+    execute(transaction, sql, [place[0], place[1], &to_json(&shards)?])
 }
 
 /// Index, type and time of enqueuing never change.
 fn update_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreError> {
     let updated = transaction
         .prepare_cached(
-            "UPDATE tasks SET status = ?2, canceled_by = ?3, started_at = ?4, finished_at = ?5 WHERE uid = ?1",
+            "UPDATE tasks SET status = ?2, canceled_by = ?3, started_at = ?4, finished_at = ?5, followed = ?6 \
+             WHERE uid = ?1",
         )?
         .execute(params![
             task.uid.0,
@@ -210,6 +294,7 @@ fn update_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreEr
             task.canceled_by.map(|uid| uid.0),
             task.started_at.map(nanos),
             task.finished_at.map(nanos),
+            task.is_followed(),
         ])?;
     if updated > 0 {
         transaction
@@ -221,14 +306,17 @@ fn update_task(transaction: &Transaction<'_>, task: &Task) -> Result<(), StoreEr
 
 fn delete_finished(transaction: &Transaction<'_>, before: OffsetDateTime, limit: u32) -> Result<u32, StoreError> {
     let uids: Vec<u32> = transaction
-        .prepare_cached("SELECT uid FROM tasks WHERE finished_at < ?1 ORDER BY finished_at LIMIT ?2")?
+        .prepare_cached("SELECT uid FROM tasks WHERE finished_at < ?1 AND NOT followed ORDER BY finished_at LIMIT ?2")?
         .query_map(params![nanos(before), limit], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    for uid in &uids {
-        transaction.prepare_cached("DELETE FROM task_records WHERE uid = ?1")?.execute([uid])?;
-        transaction.prepare_cached("DELETE FROM tasks WHERE uid = ?1")?.execute([uid])?;
-    }
+    uids.iter().try_for_each(|uid| delete_task(transaction, *uid))?;
     Ok(uids.len() as u32)
+}
+
+fn delete_task(transaction: &Transaction<'_>, uid: u32) -> Result<(), StoreError> {
+    execute(transaction, "DELETE FROM task_records WHERE uid = ?1", [uid])?;
+    execute(transaction, "DELETE FROM tasks WHERE uid = ?1", [uid])?;
+    execute(transaction, "DELETE FROM idempotency WHERE task = ?1", [uid])
 }
 
 /// Times as they stand in the file. Those beyond the years 1678 to 2262 become the nearest that fits.

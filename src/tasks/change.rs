@@ -1,0 +1,133 @@
+//! How followed tasks change: one commit at a time, with everything that waits for one.
+//!
+//! Tasks are changed from several sides at once: by what nodes say of their tasks, by legs that are delivered, by nodes that
+//! leave. Each change starts from what the one before made visible, so they go one after another; to cost one flush of the
+//! disk for all and not one for each, whoever finds that nobody is committing commits the changes of all who wait.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+
+use tokio::sync::oneshot;
+
+use super::follow::{Answer, Following};
+use super::registry::TaskRegistry;
+use super::report::NodeTaskReport;
+use super::task::Task;
+use crate::cluster::TaskUid;
+use crate::store::{Change, StoreError};
+
+/// Changed tasks over the followed ones, not visible to anybody else yet.
+pub struct Changes<'a> {
+    following: &'a Following,
+    changed: HashMap<TaskUid, Task>,
+    /// Further changes of the store, in the same commit.
+    others: Vec<Change>,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn new(following: &'a Following) -> Self {
+        Self { following, changed: HashMap::new(), others: Vec::new() }
+    }
+
+    /// Changes a task, if it is followed and `change` says that it did change.
+    pub fn task(&mut self, uid: TaskUid, change: impl FnOnce(&mut Task) -> bool) {
+        if let Some(task) = self.changed.get_mut(&uid) {
+            change(task);
+        } else if let Some(task) = self.following.get(uid) {
+            let mut task = (*task).clone();
+            if change(&mut task) {
+                self.changed.insert(uid, task);
+            }
+        }
+    }
+
+    /// Another change in the same commit.
+    pub fn also(&mut self, change: Change) {
+        self.others.push(change);
+    }
+
+    /// What a node said of its tasks.
+    pub(super) fn take_in(&mut self, answer: &Answer) {
+        let reports: HashMap<u32, &NodeTaskReport> = answer.reports.iter().map(|report| (report.uid, report)).collect();
+        let following = self.following;
+        for (uid, node_task) in following.concerned(answer) {
+            self.task(uid, |task| match reports.get(&node_task) {
+                Some(report) => task.observe(&answer.node, report),
+                None => task.observe_lost(&answer.node, node_task),
+            });
+        }
+    }
+
+    pub(super) fn into_tasks(self) -> Vec<Task> {
+        let mut tasks: Vec<Task> = self.changed.into_values().collect();
+        tasks.sort_unstable_by_key(|task| task.uid);
+        tasks
+    }
+
+    /// Everything for the store, and the tasks to publish afterwards.
+    fn into_commit(mut self) -> (Vec<Change>, Vec<Task>) {
+        let mut changes = std::mem::take(&mut self.others);
+        for (uid, task) in &self.changed {
+            let before = self.following.get(*uid);
+            let payload = before.as_ref().and_then(|before| Some(before.replay.as_ref()?.payload));
+            if task.replay.is_none() {
+                changes.extend(payload.map(Change::DeletePayload));
+            }
+        }
+        let tasks = self.into_tasks();
+        changes.extend(tasks.iter().map(|task| Change::UpdateTask(Box::new(task.clone()))));
+        (changes, tasks)
+    }
+}
+
+type Carry = Box<dyn for<'a> FnOnce(&mut Changes<'a>) + Send>;
+
+/// A change that waits for its commit. The number of tasks changed by the commit that it became part of is sent back.
+pub struct Pending {
+    carry_out: Carry,
+    reply: oneshot::Sender<Result<usize, StoreError>>,
+}
+
+impl TaskRegistry {
+    /// Changes followed tasks. All that `change` does is stored, all or nothing, and visible when this returns; with how many
+    /// tasks changed in the commit that it was part of.
+    pub async fn change(&self, change: impl FnOnce(&mut Changes<'_>) + Send + 'static) -> Result<usize, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        self.pending().push(Pending { carry_out: Box::new(change), reply });
+        let turn = self.committing.lock().await;
+        if let Ok(result) = answer.try_recv() {
+            return result;
+        }
+        self.commit_pending().await;
+        drop(turn);
+        answer.await.map_err(|_| StoreError::Backend("a change of tasks was given up".to_owned()))?
+    }
+
+    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit_pending(&self) {
+        let pending = std::mem::take(&mut *self.pending());
+        let mut replies = Vec::with_capacity(pending.len());
+        let (changes, tasks) = {
+            let following = self.following();
+            let mut changes = Changes::new(&following);
+            for change in pending {
+                (change.carry_out)(&mut changes);
+                replies.push(change.reply);
+            }
+            changes.into_commit()
+        };
+        let count = tasks.len();
+        let stored = if changes.is_empty() { Ok(()) } else { self.store.apply(changes).await };
+        if stored.is_ok() && count > 0 {
+            self.publish(tasks);
+        }
+        let failure = stored.err().map(|error| error.to_string());
+        for reply in replies {
+            // Who has gone away does not need to hear.
+            let _ = reply.send(failure.as_ref().map_or(Ok(count), |error| Err(StoreError::Backend(error.clone()))));
+        }
+    }
+}

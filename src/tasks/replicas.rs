@@ -1,0 +1,64 @@
+//! Keeps replicas that lag from serving reads, as the legs of tasks say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::leg::NodeTask;
+use super::task::Task;
+use crate::cluster::{Cluster, IndexUid, Lag, LagCounts, NodeId, ShardSet};
+use crate::store::StaleReplica;
+
+/// Publishes in the cluster's snapshot what tasks say of their replicas.
+pub struct Replicas {
+    cluster: Arc<Cluster>,
+    counts: Mutex<LagCounts>,
+}
+
+fn lags(leg: &NodeTask) -> bool {
+    leg.lags && !leg.status.is_final()
+}
+
+impl Replicas {
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster, counts: Mutex::default() }
+    }
+
+    /// A task has changed, or is followed from now on.
+    pub fn changed(&self, before: Option<&Task>, now: &Task) {
+        let Some(index_uid) = &now.index_uid else { return };
+        // Legs are never added to a task, so they stand at the same place before and after.
+        let lagged = |at: usize| before.and_then(|before| before.legs.get(at)).is_some_and(lags);
+        let mut changed = Vec::new();
+        for (at, leg) in now.legs.iter().enumerate() {
+            changed.extend(match (lagged(at), lags(leg)) {
+                (false, true) => self.count(&leg.node, index_uid, &leg.shards, LagCounts::raise),
+                (true, false) => self.count(&leg.node, index_uid, &leg.shards, LagCounts::lower),
+                _ => None,
+            });
+        }
+        self.publish(changed);
+    }
+
+    /// A replica's log has been dropped.
+    pub fn go_stale(&self, stale: &StaleReplica) {
+        let changed = self.count(&stale.node, &stale.index_uid, &stale.shards, LagCounts::raise);
+        self.publish(changed.into_iter().collect());
+    }
+
+    fn count(
+        &self,
+        node: &NodeId,
+        index_uid: &IndexUid,
+        shards: &ShardSet,
+        change: fn(&mut LagCounts, &IndexUid, crate::cluster::NodeIndex, &ShardSet) -> Option<Lag>,
+    ) -> Option<Lag> {
+        // A node that is no longer part of the cluster is not read anyway.
+        let node = self.cluster.snapshot().topology.find(node)?;
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner), index_uid, node, shards)
+    }
+
+    fn publish(&self, changed: Vec<Lag>) {
+        if !changed.is_empty() {
+            self.cluster.publish(|snapshot| snapshot.with_lags(&changed));
+        }
+    }
+}
