@@ -10,8 +10,9 @@ use crate::conf::{Config, TaskStoreConfig};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
-use crate::store::{IndexRecord, SqliteOptions, SqliteStore, Store};
+use crate::store::{Change, IndexChange, IndexRecord, SqliteOptions, SqliteStore, Store, StoreError};
 use crate::tasks::TaskRegistry;
+use crate::writes::{Quorum, ReplicaLogs, WriteOrder};
 
 /// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
 const WRITE_TIMEOUT_FACTOR: u32 = 6;
@@ -23,8 +24,10 @@ pub struct App {
     pub store: Arc<dyn Store>,
     pub tasks: Arc<TaskRegistry>,
     pub metrics: Arc<Metrics>,
-    /// Held while an index is created or deleted, so that two requests do not create the same one twice.
-    pub index_changes: tokio::sync::Mutex<()>,
+    /// Writes under way, and which of them wait for which.
+    pub order: WriteOrder,
+    /// What each node still has to be given.
+    pub logs: ReplicaLogs,
 }
 
 impl App {
@@ -34,7 +37,7 @@ impl App {
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let TaskStoreConfig::Sqlite { path } = &config.task_store;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, &SqliteOptions { lock_wait })?);
-        let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl).await?;
+        apply_pending_changes(store.as_ref()).await?;
 
         let topology = topology_of(&config);
         let nodes = NodeClient::new(&topology, config.node_master_key.as_ref())
@@ -52,13 +55,17 @@ impl App {
             snapshot = snapshot.with_index(Arc::new(index_of(record)));
         }
         let cluster = Arc::new(Cluster::new(snapshot));
+        let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl, Arc::clone(&cluster)).await?;
+        let topology = Arc::clone(&cluster.snapshot().topology);
+        let logs = ReplicaLogs::new(&topology);
+        tasks.undelivered().iter().for_each(|task| logs.add(&topology, task));
         let limits = LegLimits {
             read_timeout: config.scatter.node_timeout,
             write_timeout: config.scatter.node_timeout * WRITE_TIMEOUT_FACTOR,
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
-        Ok(Self { config, cluster, scatter, store, tasks, metrics, index_changes: tokio::sync::Mutex::new(()) })
+        Ok(Self { config, cluster, scatter, store, tasks, metrics, order: WriteOrder::default(), logs })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.
@@ -73,25 +80,32 @@ impl App {
         self.config.server.request_timeout
     }
 
-    /// Makes an index's record durable, then visible to requests. The caller holds `index_changes` or the index's order.
-    pub async fn put_index(&self, record: IndexRecord) -> Result<Arc<Index>, ApiError> {
-        self.store.put_index(&record).await?;
-        let mut index = index_of(record);
-        // Writers that are under way hold the index's order: it stays the same as long as the index does.
-        if let Some(before) = self.cluster.snapshot().index(&index.uid) {
-            index.write_order = Arc::clone(&before.write_order);
+    /// What counts as holding a write.
+    pub fn quorum(&self) -> Quorum {
+        if self.config.writes.strict_quorum {
+            Quorum::Acknowledged
+        } else {
+            Quorum::AcknowledgedOrLogged
         }
-        let index = Arc::new(index);
-        self.cluster.publish(|snapshot| snapshot.with_index(Arc::clone(&index)));
-        Ok(index)
     }
 
-    /// Forgets an index. The caller holds `index_changes`.
-    pub async fn delete_index(&self, uid: &IndexUid) -> Result<(), ApiError> {
-        self.store.delete_index(uid).await?;
-        self.cluster.publish(|snapshot| snapshot.without_index(uid));
-        Ok(())
+    /// Makes a stored change of an index visible to requests.
+    pub fn publish_index(&self, change: IndexChange) {
+        self.cluster.publish(|snapshot| match change {
+            IndexChange::Put(record) => snapshot.with_index(Arc::new(index_of(record))),
+            IndexChange::Delete(uid) => snapshot.without_index(&uid),
+        });
     }
+}
+
+/// A crash may have come between a write's two commits: what it changes of its index is applied now, as its legs will be.
+async fn apply_pending_changes(store: &dyn Store) -> Result<(), StoreError> {
+    for mut task in store.followed_tasks().await? {
+        if let Some(change) = task.change.take() {
+            store.apply(vec![Change::from(change), Change::UpdateTask(Box::new(task))]).await?;
+        }
+    }
+    Ok(())
 }
 
 fn topology_of(config: &Config) -> Topology {
@@ -111,7 +125,6 @@ fn index_of(record: IndexRecord) -> Index {
         created_at: record.created_at,
         updated_at: record.updated_at,
         settings: record.settings,
-        write_order: Arc::default(),
     }
 }
 

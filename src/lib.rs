@@ -21,3 +21,4 @@ pub mod scatter;
 pub mod server;
 pub mod store;
 pub mod tasks;
+pub mod writes;

@@ -24,6 +24,7 @@ pub struct Metrics {
     pub degraded_shards: IntCounter,
     pub tasks: IntCounterVec,
     pub task_registry_unfinished: IntGauge,
+    pub replica_log_entries: IntGaugeVec,
 }
 
 impl Metrics {
@@ -66,6 +67,10 @@ impl Metrics {
             degraded_shards: IntCounter::new("miroir_degraded_shards_total", "Shards missing from answers")?,
             tasks: IntCounterVec::new(Opts::new("miroir_tasks_total", "Tasks taken, by type"), &["type"])?,
             task_registry_unfinished: IntGauge::new("miroir_task_registry_unfinished", "Tasks that have not ended")?,
+            replica_log_entries: IntGaugeVec::new(
+                Opts::new("miroir_replica_log_entries", "Writes that a node still has to be given"),
+                &["node"],
+            )?,
             registry,
         };
         metrics.register()?;

@@ -10,7 +10,7 @@ use pingora::server::Server;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
-use crate::background::{HealthChecks, MetricsEndpoint, SharedApp, Startup, TaskReconciliation};
+use crate::background::{HealthChecks, MetricsEndpoint, ReplicaLogs, SharedApp, Startup, TaskReconciliation};
 use crate::conf::Config;
 use crate::proxy::Proxy;
 
@@ -63,9 +63,10 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let startup = server.add_service(background_service("startup", Startup::new(config, Arc::clone(&app), lock_wait)));
     let health = server.add_service(background_service("health", HealthChecks::new(Arc::clone(&app))));
     let tasks = server.add_service(background_service("tasks", TaskReconciliation::new(Arc::clone(&app))));
+    let logs = server.add_service(background_service("logs", ReplicaLogs::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
-    for dependent in [&health, &tasks, &proxy, &metrics] {
+    for dependent in [&health, &tasks, &logs, &proxy, &metrics] {
         dependent.add_dependency(&startup);
     }
     log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));

@@ -52,10 +52,22 @@ fn ready(app: &App, snapshot: &Snapshot) -> Answer {
     Answer::json(status, &json!({ "ready": missing.is_empty(), "missing_shards": missing }))
 }
 
+/// Shards that no replica may be read for, in any index or, without indexes, by placement alone.
 fn missing_shards(app: &App, snapshot: &Snapshot) -> Vec<Shard> {
-    let shard_count = app.config.shards;
-    let shards: Vec<Shard> = (0..shard_count).map(Shard).collect();
-    CoveringSet::choose(snapshot, shard_count, &shards, 0, &[]).missing
+    let placement = snapshot.placement(app.config.shards);
+    let groups = 0..snapshot.topology.groups.len();
+    let is_served = |shard: &Shard| {
+        let mut replicas = groups.clone().flat_map(|group| placement.replicas(group, *shard));
+        replicas.any(|&node| snapshot.state(node).serves_reads())
+    };
+    let mut missing: Vec<Shard> = placement.shards().filter(|shard| !is_served(shard)).collect();
+    for index in snapshot.indexes() {
+        let shards: Vec<Shard> = (0..index.shard_count).map(Shard).collect();
+        missing.extend(CoveringSet::choose(snapshot, index, &shards, 0, &[]).missing);
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    missing
 }
 
 async fn topology(app: &App, snapshot: &Snapshot) -> Answer {
@@ -87,6 +99,8 @@ async fn node_view(app: &App, snapshot: &Snapshot, node: NodeIndex) -> Value {
         "status": snapshot.state(node).name(),
         "shard_count": snapshot.placement(app.config.shards).shards_of(node).len(),
     });
+    let backlog = app.logs.backlog(node);
+    view["replica_log"] = json!({ "entries": backlog.entries, "bytes": backlog.bytes });
     match app.scatter.ask(node, &NodeRequest::get("/version")).await {
         Ok(answer) if answer.is_success() => {
             let version: Value = serde_json::from_slice(&answer.body).unwrap_or_default();

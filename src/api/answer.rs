@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::cluster::Shard;
 use crate::error::ApiError;
+use crate::writes::Taken;
 
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -33,6 +34,11 @@ impl Answer {
         let mut answer = Self::json_bytes(error.status, error.to_json());
         answer.retry_after_s = (error.status == 503).then_some(RETRY_AFTER_S);
         answer
+    }
+
+    /// A write that became a task.
+    pub fn accepted(taken: &Taken) -> Self {
+        Self { degraded: taken.degraded.clone(), ..Self::json(202, &taken.task.summary()) }
     }
 
     /// Says which shards the answer lacks.

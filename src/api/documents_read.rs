@@ -93,7 +93,7 @@ async fn page(
     if !asked.is_empty() {
         let part_of = |shards: &[Shard]| asked.iter().find(|(of, _)| of == shards).map(|(_, part)| *part);
         let shards: Vec<Shard> = asked.iter().flat_map(|(shards, _)| shards.iter().copied()).collect();
-        let read = app.scatter.read(snapshot, index.shard_count, &shards, seed, |leg| {
+        let read = app.scatter.read(snapshot, index, &shards, seed, |leg| {
             let part = part_of(&leg.shards).unwrap_or_default();
             request(leg, part.from, part.count)
         });
@@ -147,7 +147,7 @@ pub fn one(app: &App, uid: &IndexUid, id: &str) -> Result<Plan, ApiError> {
     let seed = xxh3_64(id.as_bytes());
     let mut candidates = Vec::new();
     // Each choice excludes those before it: the order in which the replicas are tried.
-    while let [leg] = CoveringSet::choose(&snapshot, index.shard_count, &[shard], seed, &candidates).legs.as_slice() {
+    while let [leg] = CoveringSet::choose(&snapshot, &index, &[shard], seed, &candidates).legs.as_slice() {
         candidates.push(leg.node);
     }
     if candidates.is_empty() {

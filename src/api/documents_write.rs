@@ -1,23 +1,26 @@
 //! Documents that come in, and documents that are deleted by their ids.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use serde_json::json;
+use serde_json::{json, Value};
 
 use super::query_string::{self, percent_encode};
-use super::whole_index::{accepted, deletion_details, ensure_index, index_missing, index_path, node_tasks};
+use super::whole_index::{
+    accepted, custom_metadata, deletion_details, index_missing, index_path, turn, write_of, Creation, Explicitly,
+};
 use super::{whole_body, Answer, Body, Request, Verb};
 use crate::app::{record_of, App};
-use crate::cluster::{Index, IndexUid, NodeIndex, Shard, Snapshot};
+use crate::cluster::{Index, IndexUid, Shard, ShardSet};
 use crate::documents::{
-    ids_from_delete_batch, shard_of_document_id, MissingKey, PayloadError, PayloadFormat, PrimaryKeyRule, SplitBatch,
-    SplitRules, Splitter,
+    ids_from_delete_batch, MissingKey, PayloadError, PayloadFormat, PrimaryKeyRule, SplitBatch, SplitRules, Splitter,
 };
 use crate::error::{ApiError, Code, ErrorBody};
-use crate::scatter::{naming_shards, NodeRequest};
-use crate::tasks::{NewTask, NodeTask, Outcome, TaskKind};
+use crate::store::IndexChange;
+use crate::tasks::{NewTask, Outcome, TaskKind};
+use crate::writes::{carry_out, Reach, Scope, Step, StepBody, Turn, Write};
 
 /// Query parameters of the route that adds documents.
 #[derive(Default)]
@@ -48,9 +51,6 @@ impl AddParameters {
     /// What the nodes are told: always the primary key, so that no node infers one from its own first document.
     fn for_nodes(&self, primary_key: &str) -> String {
         let mut query = format!("?primaryKey={}", percent_encode(primary_key));
-        if let Some(metadata) = &self.custom_metadata {
-            query.push_str(&format!("&customMetadata={}", percent_encode(metadata)));
-        }
         if self.skip_creation {
             query.push_str("&skipCreation=true");
         }
@@ -84,6 +84,7 @@ pub async fn add(
         missing_key: if conflict.is_some() { MissingKey::FailTask } else { MissingKey::Refuse },
         shard_count: known.map_or(app.config.shards, |index| index.shard_count),
     };
+    let shard_count = rules.shard_count;
     let batch = match split(format, rules, body).await {
         Ok(batch) => batch,
         Err(PayloadError::Refused(error)) => return Err(error),
@@ -98,8 +99,7 @@ pub async fn add(
     if let Some(error) = conflict {
         return failed_task(app, uid, &parameters, error, batch.document_count()).await;
     }
-    let (index, creation) = ensure_index(app, uid).await?;
-    send_batch(app, &index, creation, verb, &parameters, &batch).await
+    send_batch(app, uid, shard_count, verb, &parameters, &batch).await
 }
 
 async fn split(format: PayloadFormat, rules: SplitRules, body: &mut dyn Body) -> Result<SplitBatch, PayloadError> {
@@ -140,130 +140,152 @@ async fn failed_task(
 
 async fn send_batch(
     app: &App,
-    index: &Index,
-    creation: Vec<NodeTask>,
+    uid: &IndexUid,
+    shard_count: u32,
     verb: Verb,
     parameters: &AddParameters,
     batch: &SplitBatch,
 ) -> Result<Answer, ApiError> {
-    let _order = index.write_order.lock().await;
-    // The snapshot of this moment: the index may have got its primary key while the payload came in.
-    let (snapshot, current) = app.index(&index.uid)?;
-    if current.shard_count != index.shard_count {
+    let (turn, index) = turn_of_batch(app, uid, batch).await?;
+    if index.as_ref().map_or(app.config.shards, |index| index.shard_count) != shard_count {
         return Err(ApiError::new(
             Code::MiroirTooBusy,
             "The index was created again meanwhile; send the documents again.",
         ));
     }
-    if let Some(key) = batch.primary_key() {
-        match current.primary_key.as_deref() {
-            None => {
-                let mut record = record_of(&current);
-                record.primary_key = Some(key.to_owned());
-                app.put_index(record).await?;
-            }
-            Some(own) if own == key => {}
-            Some(own) => {
-                let error = primary_key_conflict(own);
-                return failed_task(app, &index.uid, parameters, error, batch.document_count()).await;
-            }
+    let (mut steps, mut record) = match &index {
+        Some(index) => (Vec::new(), record_of(index)),
+        None => {
+            let creation = Creation::of(app, uid, None, Explicitly::No);
+            (creation.steps, creation.record)
+        }
+    };
+    let mut is_changed = index.is_none();
+    match (batch.primary_key(), &record.primary_key) {
+        (Some(key), None) => {
+            record.primary_key = Some(key.to_owned());
+            is_changed = true;
+        }
+        (Some(key), Some(own)) if key != own => {
+            let error = primary_key_conflict(own);
+            return failed_task(app, uid, parameters, error, batch.document_count()).await;
+        }
+        _ => {}
+    }
+    let shards: ShardSet = batch.shards().collect();
+    let details = |indexed: Value| json!({ "receivedDocuments": batch.document_count(), "indexedDocuments": indexed });
+    if !shards.is_empty() {
+        let query = parameters.for_nodes(batch.primary_key().unwrap_or_default());
+        steps.push(Step {
+            method: if verb == Verb::Put { Method::PUT } else { Method::POST },
+            path_and_query: index_path(uid, "/documents") + &query,
+            kind: TaskKind::DocumentAdditionOrUpdate,
+            takes_metadata: true,
+            shards: shards.clone(),
+            body: StepBody::Elements(batch.elements()),
+        });
+    }
+    if steps.is_empty() {
+        // No documents in an index that exists: nothing for any node to do.
+        let task = NewTask::settled(TaskKind::DocumentAdditionOrUpdate, Some(uid.clone()), Outcome::Succeeded);
+        let task = NewTask { custom_metadata: parameters.custom_metadata.clone(), ..task };
+        return accepted(app, task.with_details(details(json!(0)))).await;
+    }
+    let write = Write {
+        kind: TaskKind::DocumentAdditionOrUpdate,
+        reach: if is_changed { Reach::WholeIndex } else { Reach::Documents },
+        index_uid: uid.clone(),
+        shard_count,
+        details: details(if shards.is_empty() { json!(0) } else { Value::Null }),
+        custom_metadata: parameters.custom_metadata.clone(),
+        steps,
+        change: is_changed.then_some(IndexChange::Put(record)),
+        idempotency: None,
+    };
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+}
+
+/// The batch's turn, and the index as it is then. A batch that changes the index's record has the index for itself.
+async fn turn_of_batch(app: &App, uid: &IndexUid, batch: &SplitBatch) -> Result<(Turn, Option<Arc<Index>>), ApiError> {
+    let index = || app.index(uid).ok().map(|(_, index)| index);
+    let has_key = |index: &Option<Arc<Index>>| index.as_ref().is_some_and(|index| index.primary_key.is_some());
+    if has_key(&index()) {
+        let turn = turn(app, uid, Scope::Keys(batch.key_hashes())).await?;
+        // An earlier write may have deleted the index.
+        let index = index();
+        if has_key(&index) {
+            return Ok((turn, index));
         }
     }
-    let method = if verb == Verb::Put { Method::PUT } else { Method::POST };
-    let path = index_path(&index.uid, "/documents") + &parameters.for_nodes(batch.primary_key().unwrap_or_default());
-    let request = |shards: &[Shard]| NodeRequest {
-        method: method.clone(),
-        path_and_query: path.clone(),
-        content_type: Some("application/json"),
-        body: batch.body_for(shards).pieces,
-    };
-    let shards: Vec<Shard> = batch.shards().collect();
-    let legs = send_to_owners(app, &snapshot, index, &shards, request).await?;
-
-    let legs: Vec<NodeTask> = creation.into_iter().chain(legs).collect();
-    let mut task = if legs.is_empty() {
-        // No documents in an index that exists: nothing for any node to do.
-        NewTask::settled(TaskKind::DocumentAdditionOrUpdate, Some(index.uid.clone()), Outcome::Succeeded)
-    } else {
-        let copies = snapshot.topology.copies();
-        NewTask::followed(TaskKind::DocumentAdditionOrUpdate, Some(index.uid.clone()), copies, legs)
-    };
-    task.custom_metadata = parameters.custom_metadata.clone();
-    let indexed = if shards.is_empty() { json!(0) } else { json!(null) };
-    accepted(
-        app,
-        task.with_details(json!({ "receivedDocuments": batch.document_count(), "indexedDocuments": indexed })),
-    )
-    .await
+    let turn = turn(app, uid, Scope::Whole).await?;
+    Ok((turn, index()))
 }
 
-/// Sends each owner of some of `shards` the request for those it owns: every replica in every group.
-async fn send_to_owners(
-    app: &App,
-    snapshot: &Snapshot,
-    index: &Index,
-    shards: &[Shard],
-    request: impl Fn(&[Shard]) -> NodeRequest,
-) -> Result<Vec<NodeTask>, ApiError> {
-    let placement = snapshot.placement(index.shard_count);
-    let owned = |node: NodeIndex| -> Vec<Shard> {
-        let of_node = placement.shards_of(node);
-        shards.iter().copied().filter(|shard| of_node.binary_search(shard).is_ok()).collect()
-    };
-    let owners = snapshot.topology.node_indexes().map(|node| (node, owned(node)));
-    let owners: Vec<(NodeIndex, Vec<Shard>)> = owners.filter(|(_, shards)| !shards.is_empty()).collect();
-    let nodes: Vec<NodeIndex> = owners.iter().map(|(node, _)| *node).collect();
-    let in_doubt = |error| naming_shards(error, shards);
-    app.scatter.all_take_writes(snapshot, &nodes).map_err(in_doubt)?;
-    let requests = owners.into_iter().map(|(node, shards)| (node, request(&shards))).collect();
-    let legs = app.scatter.write(snapshot, requests).await.map_err(|refusal| in_doubt(refusal.error))?;
-    Ok(node_tasks(snapshot, legs))
-}
-
-pub async fn delete_one(app: &App, uid: &IndexUid, id: &str) -> Result<Answer, ApiError> {
-    let Ok((snapshot, index)) = app.index(uid) else {
+pub async fn delete_one(app: &App, uid: &IndexUid, id: &str, request: &Request<'_>) -> Result<Answer, ApiError> {
+    let custom_metadata = custom_metadata(request)?;
+    let hash = Shard::hash_of_key(id);
+    let turn = turn(app, uid, Scope::Keys(&[hash])).await?;
+    let Ok((_, index)) = app.index(uid) else {
         return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(1, None, Some(0))).await;
     };
-    let _order = index.write_order.lock().await;
-    let shard = shard_of_document_id(id, index.shard_count);
-    let path = index_path(uid, &format!("/documents/{}", percent_encode(id)));
-    let legs = send_to_owners(app, &snapshot, &index, &[shard], |_| NodeRequest::delete(path.clone())).await?;
-    deletion_task(app, &snapshot, uid, 1, legs).await
+    let step = Step {
+        method: Method::DELETE,
+        path_and_query: index_path(uid, &format!("/documents/{}", percent_encode(id))),
+        kind: TaskKind::DocumentDeletion,
+        takes_metadata: true,
+        shards: [Shard::of_hash(hash, index.shard_count)].into_iter().collect(),
+        body: StepBody::Empty,
+    };
+    delete_by_ids(app, &index, step, 1, custom_metadata, turn).await
 }
 
-pub async fn delete_batch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
+pub async fn delete_batch(
+    app: &App,
+    uid: &IndexUid,
+    request: &Request<'_>,
+    body: &mut dyn Body,
+) -> Result<Answer, ApiError> {
+    let custom_metadata = custom_metadata(request)?;
     let ids = ids_from_delete_batch(&whole_body(body).await?)?;
-    let Ok((snapshot, index)) = app.index(uid) else {
+    let hashes: Vec<u64> = ids.iter().map(|id| Shard::hash_of_key(id)).collect();
+    let turn = turn(app, uid, Scope::Keys(&hashes)).await?;
+    let Ok((_, index)) = app.index(uid) else {
         return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(ids.len(), None, Some(0))).await;
     };
-    let _order = index.write_order.lock().await;
-    let placed: Vec<(Shard, &String)> =
-        ids.iter().map(|id| (shard_of_document_id(id, index.shard_count), id)).collect();
-    let mut shards: Vec<Shard> = placed.iter().map(|(shard, _)| *shard).collect();
-    shards.sort_unstable();
-    shards.dedup();
-    if shards.is_empty() {
+    if ids.is_empty() {
         let task = NewTask::settled(TaskKind::DocumentDeletion, Some(uid.clone()), Outcome::Succeeded);
+        let task = NewTask { custom_metadata, ..task };
         return accepted(app, task.with_details(deletion_details(0, None, Some(0)))).await;
     }
-    let path = index_path(uid, "/documents/delete-batch");
-    let request = |shards: &[Shard]| {
-        let of_node: Vec<&String> =
-            placed.iter().filter(|(shard, _)| shards.contains(shard)).map(|(_, id)| *id).collect();
-        let body = serde_json::to_vec(&of_node).expect("a list of strings always serializes");
-        NodeRequest::json(Method::POST, path.clone(), Bytes::from(body))
+    let mut elements: BTreeMap<Shard, Vec<u8>> = BTreeMap::new();
+    for (id, hash) in ids.iter().zip(&hashes) {
+        let of_shard = elements.entry(Shard::of_hash(*hash, index.shard_count)).or_default();
+        if !of_shard.is_empty() {
+            of_shard.push(b',');
+        }
+        serde_json::to_writer(of_shard, id).expect("a string always serializes into memory");
+    }
+    let step = Step {
+        method: Method::POST,
+        path_and_query: index_path(uid, "/documents/delete-batch"),
+        kind: TaskKind::DocumentDeletion,
+        takes_metadata: true,
+        shards: elements.keys().copied().collect(),
+        body: StepBody::Elements(elements.into_iter().map(|(shard, ids)| (shard, vec![Bytes::from(ids)])).collect()),
     };
-    let legs = send_to_owners(app, &snapshot, &index, &shards, request).await?;
-    deletion_task(app, &snapshot, uid, ids.len(), legs).await
+    delete_by_ids(app, &index, step, ids.len(), custom_metadata, turn).await
 }
 
-async fn deletion_task(
+async fn delete_by_ids(
     app: &App,
-    snapshot: &Arc<Snapshot>,
-    uid: &IndexUid,
+    index: &Index,
+    step: Step,
     provided_ids: usize,
-    legs: Vec<NodeTask>,
+    custom_metadata: Option<String>,
+    turn: Turn,
 ) -> Result<Answer, ApiError> {
-    let task = NewTask::followed(TaskKind::DocumentDeletion, Some(uid.clone()), snapshot.topology.copies(), legs);
-    accepted(app, task.with_details(deletion_details(provided_ids, None, None))).await
+    let details = deletion_details(provided_ids, None, None);
+    let write = write_of(index, TaskKind::DocumentDeletion, details, step, None);
+    let write = Write { reach: Reach::Documents, custom_metadata, ..write };
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
 }

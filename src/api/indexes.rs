@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::whole_index::{self, accepted, create_index, Explicitly};
+use super::whole_index::{self, accepted, create_index};
 use super::{query_string, whole_body, Answer, Body, Request};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::tasks::{NewTask, Outcome, TaskKind};
+use crate::writes::Scope;
 
 /// Meilisearch's default of `limit` in lists of indexes.
 const LIMIT_DEFAULT: usize = 20;
@@ -71,18 +72,13 @@ pub async fn create(app: &App, body: &mut dyn Body) -> Result<Answer, ApiError> 
         .map_err(|error| ApiError::new(Code::BadRequest, format!("Invalid value in the request's body: {error}")))?;
     let uid = body.uid.ok_or_else(|| ApiError::new(Code::MissingIndexUid, "Missing field `uid`"))?;
     let uid = IndexUid::parse(&uid)?;
-    let details = json!({ "primaryKey": body.primary_key });
-
-    let _changing = app.index_changes.lock().await;
+    let turn = whole_index::turn(app, &uid, Scope::Whole).await?;
     if app.index(&uid).is_ok() {
         let error = ErrorBody::new(Code::IndexAlreadyExists, format!("Index `{uid}` already exists."));
         let task = NewTask::settled(TaskKind::IndexCreation, Some(uid), Outcome::Failed(error));
-        return accepted(app, task.with_details(details)).await;
+        return accepted(app, task.with_details(json!({ "primaryKey": body.primary_key }))).await;
     }
-    let (index, legs) = create_index(app, &uid, body.primary_key.as_deref(), Explicitly::Yes).await?;
-    let copies = app.cluster.snapshot().topology.copies();
-    let task = NewTask::followed(TaskKind::IndexCreation, Some(index.uid.clone()), copies, legs);
-    accepted(app, task.with_details(details)).await
+    create_index(app, &uid, body.primary_key.as_deref(), turn).await
 }
 
 pub async fn delete(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {

@@ -60,7 +60,7 @@ pub async fn read_all_shards(
     request_for: impl Fn(&CoveringLeg) -> NodeRequest,
 ) -> Result<(Vec<Leg>, Vec<Shard>), ApiError> {
     let shards: Vec<Shard> = snapshot.placement(index.shard_count).shards().collect();
-    let outcome = app.scatter.read(snapshot, index.shard_count, &shards, seed, request_for).await?;
+    let outcome = app.scatter.read(snapshot, index, &shards, seed, request_for).await?;
     let outcome = complete_enough(app, outcome)?;
     let legs = outcome.legs.into_iter().map(|leg| Leg { shards: leg.shards, body: leg.answer.body });
     Ok((legs.collect(), outcome.missing))

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{json, Map, Value};
 
 use super::search::worded_by_a_node;
-use super::whole_index::{accepted, broadcast, ensure_index, index_path, node_tasks};
+use super::whole_index::{index_path, to_all, turn, Creation, Explicitly};
 use super::{facts, whole_body, Answer, Body, Verb};
 use crate::app::{record_of, App};
 use crate::cluster::{Index, IndexUid, Snapshot};
@@ -16,7 +16,9 @@ use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
-use crate::tasks::{NewTask, TaskKind};
+use crate::store::IndexChange;
+use crate::tasks::TaskKind;
+use crate::writes::{carry_out, Reach, Scope, StepBody, Write};
 
 /// The settings that reading depends on, and which are therefore kept in the index's record: what the merge must know, and what
 /// decides how a query is split into words.
@@ -133,7 +135,7 @@ async fn read(app: &App, uid: &IndexUid, member: Option<&str>) -> Result<Answer,
 async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Map<String, Value>, ApiError> {
     let answer = app
         .scatter
-        .first_answer(&snapshot.serving_nodes(), &NodeRequest::get(index_path(&index.uid, "/settings")))
+        .first_answer(&snapshot.nodes_for(&index.uid), &NodeRequest::get(index_path(&index.uid, "/settings")))
         .await?;
     serde_json::from_slice(&answer.body)
         .map_err(|error| ApiError::new(Code::Internal, format!("A node's settings cannot be read: {error}.")))
@@ -200,21 +202,33 @@ async fn write(app: &App, uid: &IndexUid, patch: Map<String, Value>) -> Result<A
         let message = format!("`{SHARD_FIELD}` is Miroir's own field and cannot be set.");
         return Err(ApiError::new(Code::MiroirReservedField, message));
     }
-    let (index, creation) = ensure_index(app, uid).await?;
-    let _order = index.write_order.lock().await;
-    let (snapshot, index) = app.index(uid)?;
-    let recorded = record_patch(&index.settings, &patch);
-    let body = Bytes::from(Value::Object(add_own(patch.clone(), &recorded)).to_string());
-    let request = NodeRequest::json(Method::PATCH, index_path(uid, "/settings"), body);
-    let legs = broadcast(app, &snapshot, &request).await.map_err(|refusal| refusal.error)?;
-    if recorded != index.settings {
-        let mut record = record_of(&index);
-        record.settings = recorded;
-        app.put_index(record).await?;
-    }
-    let legs = creation.into_iter().chain(node_tasks(&snapshot, legs)).collect();
-    let task = NewTask::followed(TaskKind::SettingsUpdate, Some(uid.clone()), snapshot.topology.copies(), legs);
-    accepted(app, task.with_details(Value::Object(patch))).await
+    let turn = turn(app, uid, Scope::Whole).await?;
+    let known = app.index(uid).ok().map(|(_, index)| index);
+    let (mut steps, mut record) = match &known {
+        Some(index) => (Vec::new(), record_of(index)),
+        None => {
+            let creation = Creation::of(app, uid, None, Explicitly::No);
+            (creation.steps, creation.record)
+        }
+    };
+    let recorded = record_patch(&record.settings, &patch);
+    let body = StepBody::Whole(Bytes::from(Value::Object(add_own(patch.clone(), &recorded)).to_string()));
+    let path = index_path(uid, "/settings");
+    steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, record.shard_count));
+    let is_changed = known.is_none() || recorded != record.settings;
+    record.settings = recorded;
+    let write = Write {
+        kind: TaskKind::SettingsUpdate,
+        reach: Reach::WholeIndex,
+        index_uid: uid.clone(),
+        shard_count: record.shard_count,
+        details: Value::Object(patch),
+        custom_metadata: None,
+        steps,
+        change: is_changed.then_some(IndexChange::Put(record)),
+        idempotency: None,
+    };
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
 }
 
 fn mentions_own_field(attributes: &Value) -> bool {

@@ -6,31 +6,27 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{json, Map, Value};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
-use super::query_string::percent_encode;
-use super::{whole_body, Answer, Body};
+use super::query_string::{self, percent_encode};
+use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
+use crate::cluster::{Index, IndexUid, Shard, ShardSet};
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
-use crate::scatter::{NodeRequest, Refusal, WriteLeg};
-use crate::store::IndexRecord;
-use crate::tasks::{NewTask, NodeTask, Outcome, TaskKind};
+use crate::store::{IndexChange, IndexRecord};
+use crate::tasks::{NewTask, Outcome, TaskKind};
+use crate::writes::{carry_out, settled, Reach, Scope, Step, StepBody, Turn, Write};
 
-/// The nodes' tasks as the registry follows them.
-pub fn node_tasks(snapshot: &Snapshot, legs: Vec<WriteLeg>) -> Vec<NodeTask> {
-    let task = |leg: WriteLeg| {
-        NodeTask::enqueued(snapshot.topology.node(leg.node).id.clone(), leg.task_uid, Some(leg.enqueued_at))
-    };
-    legs.into_iter().map(task).collect()
+/// Waits for the earlier writes that a write of `scope` conflicts with.
+pub async fn turn(app: &App, uid: &IndexUid, scope: Scope<'_>) -> Result<Turn, ApiError> {
+    app.order.turn(uid, scope, Instant::now() + app.request_timeout()).await
 }
 
-/// Registers a task and answers with its summary.
+/// Registers a task that no node has a part in, and answers with its summary.
 pub async fn accepted(app: &App, task: NewTask) -> Result<Answer, ApiError> {
-    app.metrics.tasks.with_label_values(&[task.kind.name()]).inc();
-    let task = app.tasks.register(task).await?;
-    Ok(Answer::json(202, &task.summary()))
+    Ok(Answer::accepted(&settled(app, task).await?))
 }
 
 /// A write to an index that does not exist: Meilisearch takes it and fails its task.
@@ -45,33 +41,34 @@ pub fn deletion_details(provided_ids: usize, filter: Option<&str>, deleted: Opti
     json!({ "providedIds": provided_ids, "originalFilter": filter, "deletedDocuments": deleted })
 }
 
-/// Sends every node the same request.
-pub async fn broadcast(app: &App, snapshot: &Snapshot, request: &NodeRequest) -> Result<Vec<WriteLeg>, Refusal> {
-    let nodes: Vec<NodeIndex> = snapshot.topology.node_indexes().collect();
-    if let Err(error) = app.scatter.all_take_writes(snapshot, &nodes) {
-        return Err(Refusal { error, taken: Vec::new() });
-    }
-    app.scatter.write(snapshot, nodes.into_iter().map(|node| (node, request.clone())).collect()).await
-}
-
-/// A broadcast whose outcome is followed as one task.
-async fn broadcast_task(
-    app: &App,
-    snapshot: &Snapshot,
-    index: &Index,
-    request: &NodeRequest,
-    kind: TaskKind,
-    details: Value,
-) -> Result<Answer, ApiError> {
-    let legs = broadcast(app, snapshot, request).await.map_err(|refusal| refusal.error)?;
-    let legs = node_tasks(snapshot, legs);
-    let task = NewTask::followed(kind, Some(index.uid.clone()), snapshot.topology.copies(), legs);
-    accepted(app, task.with_details(details)).await
-}
-
 /// `/indexes/{uid}` with an optional rest, as nodes know it.
 pub fn index_path(uid: &IndexUid, rest: &str) -> String {
     format!("/indexes/{}{rest}", percent_encode(uid.as_str()))
+}
+
+/// All shards of an index.
+pub fn all_shards(shard_count: u32) -> ShardSet {
+    (0..shard_count).map(Shard).collect()
+}
+
+/// The same request to every node, as a write of its own or the only step of one.
+pub fn to_all(kind: TaskKind, method: Method, path_and_query: String, body: StepBody, shard_count: u32) -> Step {
+    Step { method, path_and_query, kind, takes_metadata: false, shards: all_shards(shard_count), body }
+}
+
+/// A write of `index` as a whole, made of one request to every node.
+pub fn write_of(index: &Index, kind: TaskKind, details: Value, step: Step, change: Option<IndexChange>) -> Write {
+    Write {
+        kind,
+        reach: Reach::WholeIndex,
+        index_uid: index.uid.clone(),
+        shard_count: index.shard_count,
+        details,
+        custom_metadata: None,
+        steps: vec![step],
+        change,
+        idempotency: None,
+    }
 }
 
 /// Settings that Miroir adds to every index on the nodes.
@@ -83,37 +80,10 @@ fn own_settings() -> Bytes {
     Bytes::from(settings.to_string())
 }
 
-/// Creates an index on every node and then for requests. The caller holds `index_changes` and has seen that it is missing.
-///
-/// With `primary_key`, the index is created explicitly; without, by its settings, which nodes take as creation too.
-/// Returns the nodes' tasks. All nodes or none: what was created before a refusal is deleted again.
-pub async fn create_index(
-    app: &App,
-    uid: &IndexUid,
-    primary_key: Option<&str>,
-    explicitly: Explicitly,
-) -> Result<(Arc<Index>, Vec<NodeTask>), ApiError> {
-    let snapshot = app.cluster.snapshot();
-    let mut legs = Vec::new();
-    if explicitly == Explicitly::Yes {
-        let body = json!({ "uid": uid.as_str(), "primaryKey": primary_key });
-        let request = NodeRequest::json(Method::POST, "/indexes", Bytes::from(body.to_string()));
-        legs.extend(create_or_undo(app, &snapshot, uid, &request).await?);
-    }
-    let request = NodeRequest::json(Method::PATCH, index_path(uid, "/settings"), own_settings());
-    legs.extend(create_or_undo(app, &snapshot, uid, &request).await?);
-
-    let now = OffsetDateTime::now_utc();
-    let record = IndexRecord {
-        uid: uid.clone(),
-        primary_key: primary_key.map(str::to_owned),
-        shard_count: app.config.shards,
-        created_at: now,
-        updated_at: now,
-        settings: Value::Object(Map::new()),
-    };
-    let index = app.put_index(record).await?;
-    Ok((index, node_tasks(&snapshot, legs)))
+/// The requests that create an index on a node, and its record. The caller's turn is for the whole index, which is missing.
+pub struct Creation {
+    pub steps: Vec<Step>,
+    pub record: IndexRecord,
 }
 
 /// Whether a client asked for an index by itself, or it comes into being with its first documents or settings.
@@ -123,52 +93,74 @@ pub enum Explicitly {
     No,
 }
 
-async fn create_or_undo(
-    app: &App,
-    snapshot: &Snapshot,
-    uid: &IndexUid,
-    request: &NodeRequest,
-) -> Result<Vec<WriteLeg>, ApiError> {
-    match broadcast(app, snapshot, request).await {
-        Ok(legs) => Ok(legs),
-        Err(refusal) => {
-            let undo = |leg: &WriteLeg| (leg.node, NodeRequest::delete(index_path(uid, "")));
-            if let Err(failed) = app.scatter.write(snapshot, refusal.taken.iter().map(undo).collect()).await {
-                log::error!(
-                    "index {uid} was refused by some nodes and could not be taken back from the others: {}",
-                    failed.error
-                );
-            }
-            Err(refusal.error)
+impl Creation {
+    /// Implicit creation is a request for settings, which nodes take as creation too.
+    pub fn of(app: &App, uid: &IndexUid, primary_key: Option<&str>, explicitly: Explicitly) -> Self {
+        let shard_count = app.config.shards;
+        let mut steps = Vec::new();
+        if explicitly == Explicitly::Yes {
+            let body = json!({ "uid": uid.as_str(), "primaryKey": primary_key });
+            let body = StepBody::Whole(Bytes::from(body.to_string()));
+            steps.push(to_all(TaskKind::IndexCreation, Method::POST, "/indexes".to_owned(), body, shard_count));
         }
+        let path = index_path(uid, "/settings");
+        let body = StepBody::Whole(own_settings());
+        steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
+        let now = OffsetDateTime::now_utc();
+        let record = IndexRecord {
+            uid: uid.clone(),
+            primary_key: primary_key.map(str::to_owned),
+            shard_count,
+            created_at: now,
+            updated_at: now,
+            settings: Value::Object(Map::new()),
+        };
+        Self { steps, record }
     }
 }
 
-/// The index that a write is for, created if it is missing, with the nodes' tasks of its creation.
-pub async fn ensure_index(app: &App, uid: &IndexUid) -> Result<(Arc<Index>, Vec<NodeTask>), ApiError> {
-    if let Ok((_, index)) = app.index(uid) {
-        return Ok((index, Vec::new()));
-    }
-    let _changing = app.index_changes.lock().await;
-    match app.index(uid) {
-        Ok((_, index)) => Ok((index, Vec::new())),
-        Err(_) => create_index(app, uid, None, Explicitly::No).await,
-    }
+/// Creates an index as a client asked for it.
+pub async fn create_index(
+    app: &App,
+    uid: &IndexUid,
+    primary_key: Option<&str>,
+    turn: Turn,
+) -> Result<Answer, ApiError> {
+    let Creation { steps, record } = Creation::of(app, uid, primary_key, Explicitly::Yes);
+    let write = Write {
+        kind: TaskKind::IndexCreation,
+        reach: Reach::WholeIndex,
+        index_uid: uid.clone(),
+        shard_count: record.shard_count,
+        details: json!({ "primaryKey": primary_key }),
+        custom_metadata: None,
+        steps,
+        change: Some(IndexChange::Put(record)),
+        idempotency: None,
+    };
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
 }
 
-pub async fn delete_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
+pub async fn delete_all(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
+    let custom_metadata = custom_metadata(request)?;
+    let turn = turn(app, uid, Scope::Whole).await?;
     // Meilisearch names neither ids nor a filter here.
     let details = |deleted: Option<u64>| json!({ "deletedDocuments": deleted });
-    let Ok((snapshot, index)) = app.index(uid) else {
+    let Ok((_, index)) = app.index(uid) else {
         return index_missing(app, uid, TaskKind::DocumentDeletion, details(Some(0))).await;
     };
-    let _order = index.write_order.lock().await;
-    let request = NodeRequest::delete(index_path(uid, "/documents"));
-    let details = details(None);
-    broadcast_task(app, &snapshot, &index, &request, TaskKind::DocumentDeletion, details).await
+    let path = index_path(uid, "/documents");
+    let step = to_all(TaskKind::DocumentDeletion, Method::DELETE, path, StepBody::Empty, index.shard_count);
+    delete_documents(app, &index, step, details(None), custom_metadata, turn).await
 }
 
-pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
+pub async fn delete_by_filter(
+    app: &App,
+    uid: &IndexUid,
+    request: &Request<'_>,
+    body: &mut dyn Body,
+) -> Result<Answer, ApiError> {
+    let custom_metadata = custom_metadata(request)?;
     let body = whole_body(body).await?;
     let parsed: Value = serde_json::from_slice(&body).map_err(|error| ApiError::malformed_json(&error))?;
     let filter = match parsed.get("filter") {
@@ -177,27 +169,51 @@ pub async fn delete_by_filter(app: &App, uid: &IndexUid, body: &mut dyn Body) ->
     };
     // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
     let original = filter.to_string();
-    let Ok((snapshot, index)) = app.index(uid) else {
+    let turn = turn(app, uid, Scope::Whole).await?;
+    let Ok((_, index)) = app.index(uid) else {
         let details = deletion_details(0, Some(&original), Some(0));
         return index_missing(app, uid, TaskKind::DocumentDeletion, details).await;
     };
-    let _order = index.write_order.lock().await;
-    let request = NodeRequest::json(Method::POST, index_path(uid, "/documents/delete"), body);
+    let path = index_path(uid, "/documents/delete");
+    let step = to_all(TaskKind::DocumentDeletion, Method::POST, path, StepBody::Whole(body), index.shard_count);
     let details = deletion_details(0, Some(&original), None);
-    broadcast_task(app, &snapshot, &index, &request, TaskKind::DocumentDeletion, details).await
+    delete_documents(app, &index, step, details, custom_metadata, turn).await
 }
 
-/// Deletes an index on every node. Requests no longer see it from the moment at which the nodes have taken the task.
+async fn delete_documents(
+    app: &App,
+    index: &Arc<Index>,
+    step: Step,
+    details: Value,
+    custom_metadata: Option<String>,
+    turn: Turn,
+) -> Result<Answer, ApiError> {
+    let step = Step { takes_metadata: true, ..step };
+    let write = Write { custom_metadata, ..write_of(index, TaskKind::DocumentDeletion, details, step, None) };
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+}
+
+/// The only query parameter of the routes that delete documents.
+pub fn custom_metadata(request: &Request<'_>) -> Result<Option<String>, ApiError> {
+    let mut metadata = None;
+    for (name, value) in query_string::parameters(request.query) {
+        match name.as_ref() {
+            "customMetadata" => metadata = Some(value.into_owned()),
+            other => return Err(query_string::unknown_parameter(other, &["customMetadata"])),
+        }
+    }
+    Ok(metadata)
+}
+
+/// Deletes an index on every node. Requests no longer see it from the moment at which the write has been taken.
 pub async fn delete_index(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
-    let _changing = app.index_changes.lock().await;
-    let Ok((snapshot, index)) = app.index(uid) else {
+    let turn = turn(app, uid, Scope::Whole).await?;
+    let Ok((_, index)) = app.index(uid) else {
         return index_missing(app, uid, TaskKind::IndexDeletion, json!({ "deletedDocuments": 0 })).await;
     };
-    let _order = index.write_order.lock().await;
-    let request = NodeRequest::delete(index_path(uid, ""));
-    let legs = broadcast(app, &snapshot, &request).await.map_err(|refusal| refusal.error)?;
-    app.delete_index(uid).await?;
-    let legs = node_tasks(&snapshot, legs);
-    let task = NewTask::followed(TaskKind::IndexDeletion, Some(uid.clone()), snapshot.topology.copies(), legs);
-    accepted(app, task.with_details(json!({ "deletedDocuments": null }))).await
+    let kind = TaskKind::IndexDeletion;
+    let step = to_all(kind, Method::DELETE, index_path(uid, ""), StepBody::Empty, index.shard_count);
+    let details = json!({ "deletedDocuments": null });
+    let write = write_of(&index, kind, details, step, Some(IndexChange::Delete(uid.clone())));
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
 }

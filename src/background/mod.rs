@@ -2,11 +2,13 @@
 
 mod health_checks;
 mod metrics_endpoint;
+mod replica_logs;
 mod startup;
 mod task_reconciliation;
 
 pub use health_checks::HealthChecks;
 pub use metrics_endpoint::MetricsEndpoint;
+pub use replica_logs::ReplicaLogs;
 pub use startup::Startup;
 pub use task_reconciliation::TaskReconciliation;
 

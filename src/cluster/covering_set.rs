@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{NodeIndex, Shard, Snapshot};
+use super::{Index, NodeIndex, Shard, Snapshot};
 
 /// One node of a covering set, with the shards it answers for, ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +23,9 @@ impl CoveringSet {
     /// Chooses replicas for `shards`. `seed` decides between equals: derived from the query without its paging, it sends
     /// all pages of one query to the same replicas, which break ranking ties alike, and different queries to different ones.
     /// `unusable` are nodes that this request has already seen fail.
-    pub fn choose(snapshot: &Snapshot, shard_count: u32, shards: &[Shard], seed: u64, unusable: &[NodeIndex]) -> Self {
-        let placement = snapshot.placement(shard_count);
+    /// Replicas that lag behind in a shard are not chosen for it.
+    pub fn choose(snapshot: &Snapshot, index: &Index, shards: &[Shard], seed: u64, unusable: &[NodeIndex]) -> Self {
+        let placement = snapshot.placement(index.shard_count);
         let group_count = snapshot.topology.groups.len();
         let mut uncovered = shards.to_vec();
         let mut legs: Vec<CoveringLeg> = Vec::new();
@@ -40,8 +41,11 @@ impl CoveringSet {
             // Taking nodes in turn, each with all it can still cover, keeps the legs few, and since the turn differs
             // from query to query, the load even.
             for node in nodes {
-                let (covered, rest): (Vec<Shard>, Vec<Shard>) =
-                    uncovered.iter().partition(|&&shard| placement.replicas(group, shard).contains(&node));
+                let lag = snapshot.lag(node, &index.uid);
+                let has = |shard| {
+                    placement.replicas(group, shard).contains(&node) && !lag.is_some_and(|lag| lag.contains(shard))
+                };
+                let (covered, rest): (Vec<Shard>, Vec<Shard>) = uncovered.iter().partition(|&&shard| has(shard));
                 if !covered.is_empty() {
                     legs.push(CoveringLeg { node, shards: covered });
                     uncovered = rest;
@@ -56,7 +60,7 @@ impl CoveringSet {
 #[cfg(test)]
 mod tests {
     use super::super::topology::tests::topology;
-    use super::super::{NodeState, Snapshot};
+    use super::super::{IndexUid, Lag, NodeState, ShardSet, Snapshot};
     use super::*;
 
     const SHARDS: u32 = 64;
@@ -69,12 +73,23 @@ mod tests {
         snapshot.with_placement(SHARDS)
     }
 
+    fn index() -> Index {
+        Index {
+            uid: IndexUid::parse("i").unwrap(),
+            primary_key: None,
+            shard_count: SHARDS,
+            created_at: time::OffsetDateTime::UNIX_EPOCH,
+            updated_at: time::OffsetDateTime::UNIX_EPOCH,
+            settings: serde_json::Value::Null,
+        }
+    }
+
     fn all_shards() -> Vec<Shard> {
         (0..SHARDS).map(Shard).collect()
     }
 
     fn choose(snapshot: &Snapshot, seed: u64) -> CoveringSet {
-        CoveringSet::choose(snapshot, SHARDS, &all_shards(), seed, &[])
+        CoveringSet::choose(snapshot, &index(), &all_shards(), seed, &[])
     }
 
     fn covered(set: &CoveringSet) -> Vec<Shard> {
@@ -153,9 +168,25 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_is_not_asked_for_the_shards_that_it_lags_behind_in() {
+        let shards: ShardSet = (0..8).map(Shard).collect();
+        let lag = Lag { index_uid: index().uid, node: NodeIndex(1), shards: shards.clone() };
+        let lagging = snapshot(&[3], 2, &[]).with_lags(&[lag.clone()]);
+        for seed in 0..50 {
+            let set = choose(&lagging, seed);
+            assert_eq!(covered(&set), all_shards());
+            let of_node = set.legs.iter().filter(|leg| leg.node == NodeIndex(1)).flat_map(|leg| &leg.shards);
+            assert!(of_node.into_iter().all(|shard| !shards.contains(*shard)), "seed {seed}");
+        }
+        let caught_up = lagging.with_lags(&[Lag { shards: ShardSet::default(), ..lag }]);
+        let asked = |seed| choose(&caught_up, seed).legs.iter().any(|leg| leg.node == NodeIndex(1));
+        assert!((0..50).any(asked));
+    }
+
+    #[test]
     fn a_node_that_failed_this_request_is_avoided_though_it_counts_as_healthy() {
         let snapshot = snapshot(&[3], 2, &[]);
-        let set = CoveringSet::choose(&snapshot, SHARDS, &all_shards(), 5, &[NodeIndex(0)]);
+        let set = CoveringSet::choose(&snapshot, &index(), &all_shards(), 5, &[NodeIndex(0)]);
         assert!(set.missing.is_empty() && set.legs.iter().all(|leg| leg.node != NodeIndex(0)));
     }
 }

@@ -18,8 +18,6 @@ pub struct Index {
     pub updated_at: OffsetDateTime,
     /// The client's settings as far as the client set them; absent members have Meilisearch's defaults.
     pub settings: serde_json::Value,
-    /// Held while a write of this index is handed to the nodes, so that each node gets this index's writes in the same order.
-    pub write_order: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Everything that routing needs, as it was at one moment. A request loads it once and keeps it for its whole life.

@@ -50,6 +50,7 @@ pub struct Config {
     pub health: HealthConfig,
     pub scatter: ScatterConfig,
     pub task_registry: TaskRegistryConfig,
+    pub writes: WritesConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,19 @@ pub struct ServerConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetricsConfig {
     pub address: SocketAddr,
+}
+
+/// How writes are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WritesConfig {
+    /// Whether a quorum takes acknowledgements of nodes alone; otherwise a replica that has the write in its log counts too.
+    pub strict_quorum: bool,
+    /// Largest replica log of a node, in bytes of the writes in it.
+    pub log_bytes_max: u64,
+    /// Most writes in the replica log of a node.
+    pub log_entries_max: usize,
+    /// Longest time that a write stands in a replica log.
+    pub log_age_max: Duration,
 }
 
 /// Active checks of `GET /health` on every node.

@@ -10,7 +10,7 @@ use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
     AdminConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, ServerConfig, TaskRegistryConfig,
-    TaskStoreConfig, UnavailableShardPolicy,
+    TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 
@@ -87,6 +87,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         health: section.section("health", health),
         scatter: section.section("scatter", scatter),
         task_registry: section.section("task_registry", task_registry),
+        writes: section.section("writes", writes),
     }
 }
 
@@ -172,4 +173,13 @@ fn scatter(section: &Section<'_, '_>) -> ScatterConfig {
 
 fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {
     TaskRegistryConfig { ttl: Duration::from_secs(section.number("ttl_s", 604_800, 60..=31_536_000)) }
+}
+
+fn writes(section: &Section<'_, '_>) -> WritesConfig {
+    WritesConfig {
+        strict_quorum: section.truth("strict_quorum", false),
+        log_bytes_max: section.number("log_bytes_max", 1 << 30, 1 << 20..=1 << 40),
+        log_entries_max: section.number("log_entries_max", 200_000, 1_000..=10_000_000) as usize,
+        log_age_max: Duration::from_secs(section.number("log_age_max_s", 86_400, 60..=2_592_000)),
+    }
 }

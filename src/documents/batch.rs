@@ -164,6 +164,11 @@ impl SplitBatch {
         self.shards.iter().map(|pieces| pieces.shard)
     }
 
+    /// All documents by shard, ascending: elements of a JSON array, separated by commas within a shard. Shares the batch's memory.
+    pub fn elements(&self) -> Vec<(Shard, Vec<Bytes>)> {
+        self.shards.iter().map(|pieces| (pieces.shard, pieces.documents.clone())).collect()
+    }
+
     /// Documents of these shards together.
     pub fn document_count_of(&self, shards: &[Shard]) -> u64 {
         self.pieces_of(shards).map(|pieces| pieces.count).sum()

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 pub use health_board::HealthBoard;
 pub use node_client::{LegError, NodeAnswer, NodeClient, NodeRequest, CONNECT_TIMEOUT, IDLE_CONNECTION_TIMEOUT};
 pub use read::{ReadLeg, ReadOutcome};
-pub use write::{naming_shards, Refusal, WriteLeg};
+pub use write::Delivery;
 
 /// Limits of one leg.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::{LegError, NodeAnswer, NodeRequest, Scatter};
-use crate::cluster::{CoveringLeg, CoveringSet, NodeIndex, Shard, Snapshot};
+use crate::cluster::{CoveringLeg, CoveringSet, Index, NodeIndex, Shard, Snapshot};
 use crate::error::{ApiError, Code};
 
 /// A leg that was answered.
@@ -30,7 +30,7 @@ impl Scatter {
     pub async fn read(
         &self,
         snapshot: &Snapshot,
-        shard_count: u32,
+        index: &Index,
         shards: &[Shard],
         seed: u64,
         request_for: impl Fn(&CoveringLeg) -> NodeRequest,
@@ -41,7 +41,7 @@ impl Scatter {
         let mut wanted = shards.to_vec();
         // Ends: every further turn has at least one more node that is unusable.
         while !wanted.is_empty() {
-            let set = CoveringSet::choose(snapshot, shard_count, &wanted, seed, &unusable);
+            let set = CoveringSet::choose(snapshot, index, &wanted, seed, &unusable);
             outcome.missing.extend(set.missing);
             self.metrics.scatter_fan_out_size.observe(set.legs.len() as f64);
             let requests: Vec<NodeRequest> = set.legs.iter().map(&request_for).collect();

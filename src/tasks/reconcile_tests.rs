@@ -8,7 +8,7 @@ use serde_json::json;
 use time::macros::datetime;
 
 use super::*;
-use crate::cluster::TaskUid;
+use crate::cluster::{Cluster, GroupId, Node, Snapshot, TaskUid, Topology};
 use crate::error::Code;
 use crate::store::memory::MemoryStore;
 use crate::store::Store;
@@ -88,13 +88,19 @@ struct Setup {
     running: tokio::task::JoinHandle<()>,
 }
 
+/// Two nodes, of which each holds every shard.
+fn cluster() -> Arc<Cluster> {
+    let node = |id: &str| Node { id: NodeId::new(id), address: format!("{id}:1"), group: GroupId(0) };
+    Arc::new(Cluster::new(Snapshot::new(Topology::new(vec![node("a"), node("b")], 2))))
+}
+
 impl Setup {
     async fn new() -> Self {
         Self::over(Arc::default(), Arc::default()).await
     }
 
     async fn over(store: Arc<MemoryStore>, nodes: Arc<FakeNodes>) -> Self {
-        let registry = TaskRegistry::open(store.clone(), TaskRegistry::TTL_DEFAULT).await.unwrap();
+        let registry = TaskRegistry::open(store.clone(), TaskRegistry::TTL_DEFAULT, cluster()).await.unwrap();
         let (stop, shutdown) = watch::channel(false);
         let running = tokio::spawn(registry.clone().run(nodes.clone(), shutdown));
         Self { store, nodes, registry, stop, running }
@@ -114,7 +120,7 @@ impl Setup {
         let legs = legs.iter().map(|(node, uid)| NodeTask::enqueued(NodeId::new(node), *uid, Some(T0))).collect();
         let new = NewTask::followed(TaskKind::DocumentAdditionOrUpdate, None, 1, legs)
             .with_details(json!({"receivedDocuments": 2, "indexedDocuments": null}));
-        self.registry.register(new).await.unwrap().uid
+        self.registry.register(new, Vec::new()).await.unwrap().uid
     }
 
     async fn finished(&self, uid: TaskUid, within: Duration) -> Result<Arc<Task>, ApiError> {
@@ -230,7 +236,9 @@ async fn nothing_is_told_before_it_is_stored() {
     assert!(setup.finished(uid, Duration::from_secs(10)).await.is_err());
     assert_eq!(setup.registry.get(uid).await.unwrap().status, TaskStatus::Enqueued);
     let refused =
-        setup.registry.register(NewTask::settled(TaskKind::DumpCreation, None, super::super::Outcome::Succeeded));
+        setup
+            .registry
+            .register(NewTask::settled(TaskKind::DumpCreation, None, super::super::Outcome::Succeeded), Vec::new());
     assert!(refused.await.unwrap_err().is(Code::MiroirStoreUnavailable));
     setup.store.set_failing(false);
     setup.finished(uid, Duration::from_secs(11)).await.unwrap();

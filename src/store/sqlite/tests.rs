@@ -66,13 +66,17 @@ async fn a_commit_that_fails_is_told_to_its_writers_and_the_next_goes_on() {
     let (store, folder) = in_a_new_folder();
     let intruder = Connection::open(folder.path().join("store.db")).unwrap();
     intruder.execute_batch("ALTER TABLE task_records RENAME TO away").unwrap();
-    let refused = store.insert_task(addition("i", 0)).await.unwrap_err();
+    let refused = store.insert_task(addition("i", 0), Vec::new()).await.unwrap_err();
     assert!(matches!(&refused, StoreError::Backend(why) if why.contains("task_records")), "{refused}");
     let error = crate::error::ApiError::from(refused);
     assert_eq!((error.status, &*error.body.code), (503, "miroir_store_unavailable"));
 
     intruder.execute_batch("ALTER TABLE away RENAME TO task_records").unwrap();
-    assert_eq!(store.insert_task(addition("i", 0)).await.unwrap().uid, TaskUid(0), "a failed commit took no number");
+    assert_eq!(
+        store.insert_task(addition("i", 0), Vec::new()).await.unwrap().uid,
+        TaskUid(0),
+        "a failed commit took no number"
+    );
     assert_eq!(store.metrics().failed_commits, 1);
 }
 
@@ -88,7 +92,7 @@ async fn writes_that_wait_together_share_commits() {
         let store = store.clone();
         tokio::spawn(async move {
             for n in 0..50 {
-                store.insert_task(addition("i", n)).await.unwrap();
+                store.insert_task(addition("i", n), Vec::new()).await.unwrap();
             }
         })
     });
@@ -146,8 +150,8 @@ async fn what_was_acknowledged_survives_kill_9() {
         let task = store.task(TaskUid(*uid)).await.unwrap().expect("an acknowledged task is there");
         assert_eq!((task.uid.0, task.kind), (*uid, TaskKind::DocumentAdditionOrUpdate));
     }
-    let next = store.insert_task(addition("i", 0)).await.unwrap().uid.0;
-    let stored = store.unfinished_tasks().await.unwrap().len() as u32;
+    let next = store.insert_task(addition("i", 0), Vec::new()).await.unwrap().uid.0;
+    let stored = store.followed_tasks().await.unwrap().len() as u32;
     assert_eq!(stored, next + 1, "numbers have no gaps, since a lost commit gave none");
 }
 
@@ -162,7 +166,7 @@ async fn write_until_killed(path: PathBuf) -> ! {
 
 async fn write_forever(store: Arc<SqliteStore>) -> ! {
     loop {
-        let uid = store.insert_task(addition("i", 0)).await.unwrap().uid;
+        let uid = store.insert_task(addition("i", 0), Vec::new()).await.unwrap().uid;
         // One write, so that a kill leaves whole lines or a last one without its full stop.
         let line = format!("acknowledged {uid}.\n");
         std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).unwrap();
@@ -180,15 +184,17 @@ async fn lists_among_100_000_tasks_take_milliseconds() {
         let writes = (0..5_000).map(|n| {
             let mut new = addition(["movies", "books", "cities"][n as usize % 3], chunk * 5_000 + n);
             new.kind = TaskKind::ALL[n as usize % 6];
-            store.insert_task(new)
+            store.insert_task(new, Vec::new())
         });
         let mut tasks: Vec<Task> =
             futures_util::future::join_all(writes).await.into_iter().map(Result::unwrap).collect();
         for task in tasks.iter_mut().filter(|task| task.uid.0 % 50 != 0) {
             let status = if task.uid.0 % 7 == 0 { TaskStatus::Failed } else { TaskStatus::Succeeded };
             (task.status, task.started_at, task.finished_at) = (status, Some(task.enqueued_at), Some(task.enqueued_at));
+            task.legs.clear();
         }
-        store.update_tasks(tasks).await.unwrap();
+        let changes = tasks.into_iter().map(|task| Change::UpdateTask(Box::new(task))).collect();
+        store.apply(changes).await.unwrap();
     }
     let queries = [
         "",

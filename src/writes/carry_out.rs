@@ -1,0 +1,406 @@
+//! Takes one write to its nodes.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::lookup;
+use super::order::Turn;
+use super::quorum::Standing;
+use super::request::{node_request, Reach, Write};
+use crate::app::App;
+use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
+use crate::error::{ApiError, Code};
+use crate::scatter::Delivery;
+use crate::store::{Change, PayloadId, PayloadPart, StoreError};
+use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHead, Task};
+
+/// Bytes of a payload that go into one commit of the store: keeps the commits of others short.
+const PAYLOAD_COMMIT_BYTES: usize = 4 << 20;
+/// How long a write waits for nodes that are up and only have their logs to work off, before it is refused.
+const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const CATCH_UP_POLL: Duration = Duration::from_millis(10);
+
+/// A write that has been taken.
+#[derive(Debug)]
+pub struct Taken {
+    pub task: std::sync::Arc<Task>,
+    /// Groups that have not taken all of it, as `groups=1,2`.
+    pub degraded: Option<String>,
+}
+
+/// Hands a write to all replicas of its shards. It is taken when a quorum has it; what a replica misses stands in its log then.
+///
+/// `turn` is kept until the fate of every leg is known, so that the next conflicting write comes after it everywhere.
+/// Not cancel-safe: see it through to its end.
+pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, ApiError> {
+    let snapshot = app.cluster.snapshot();
+    let placement = snapshot.placement(write.shard_count);
+    let shards = write.shards();
+    let live = await_quorum(app, placement, &shards).await?;
+    let mut delivering = Delivering::plan(app, &snapshot, placement, write, &live);
+    let is_single = snapshot.topology.copies() == 1 && delivering.write.reach == Reach::Documents;
+    let taken = if is_single { delivering.to_single_copies().await } else { delivering.to_replicas().await };
+    drop(turn);
+    taken
+}
+
+/// A task that is over before it begins: no node has a part in it.
+pub async fn settled(app: &App, task: NewTask) -> Result<Taken, ApiError> {
+    app.metrics.tasks.with_label_values(&[task.kind.name()]).inc();
+    Ok(Taken { task: app.tasks.register(task, Vec::new()).await?, degraded: None })
+}
+
+/// The nodes that take live writes, once they make a quorum for all of `shards`.
+///
+/// Nodes that are up and still have entries in their logs are worth a short wait; nodes that are away are not.
+async fn await_quorum(app: &App, placement: &Placement, shards: &ShardSet) -> Result<Vec<NodeIndex>, ApiError> {
+    let deadline = Instant::now() + CATCH_UP_WAIT;
+    loop {
+        let snapshot = app.cluster.snapshot();
+        let nodes = || snapshot.topology.node_indexes();
+        let up: Vec<NodeIndex> = nodes().filter(|&node| snapshot.state(node).takes_writes()).collect();
+        let live: Vec<NodeIndex> = up.iter().copied().filter(|&node| app.logs.is_empty(node)).collect();
+        let standing = |present: &[NodeIndex]| {
+            app.quorum().standing(&snapshot.topology, placement, shards, |node, _| present.contains(&node))
+        };
+        let now = standing(&live);
+        if now.missing.is_empty() {
+            return Ok(live);
+        }
+        let hopeless = standing(&up).missing;
+        if !hopeless.is_empty() || Instant::now() >= deadline {
+            return Err(no_quorum(if hopeless.is_empty() { &now.missing } else { &hopeless }, "Nothing was sent."));
+        }
+        tokio::time::sleep(CATCH_UP_POLL).await;
+    }
+}
+
+fn no_quorum(shards: &[Shard], consequence: &str) -> ApiError {
+    let list: Vec<String> = shards.iter().map(Shard::to_string).collect();
+    let message = format!(
+        "Too few replicas take the write: no group has a quorum for the shards {}. {consequence}",
+        list.join(", ")
+    );
+    ApiError::new(Code::MiroirNoQuorum, message)
+}
+
+/// A write on its way.
+struct Delivering<'a> {
+    app: &'a App,
+    snapshot: &'a Snapshot,
+    placement: &'a Placement,
+    write: Write,
+    parts: Vec<PayloadPart>,
+    heads: Vec<RequestHead>,
+    marker: String,
+    nodes: Vec<Part>,
+}
+
+/// One node's part in a write.
+struct Part {
+    node: NodeIndex,
+    /// Whether it is sent now; otherwise it goes to the node's log.
+    is_live: bool,
+    /// What is known of the node's numbers before anything is sent.
+    doubt: Doubt,
+    /// In the order of steps.
+    legs: Vec<Leg>,
+}
+
+/// One request to one node.
+struct Leg {
+    step: u8,
+    shards: ShardSet,
+    delivery: Delivery,
+}
+
+impl<'a> Delivering<'a> {
+    fn plan(app: &'a App, snapshot: &'a Snapshot, placement: &'a Placement, write: Write, live: &[NodeIndex]) -> Self {
+        let legs_of = |node: NodeIndex| -> Vec<Leg> {
+            let held = placement.shards_of(node);
+            let owned = |step: &super::request::Step| -> ShardSet {
+                held.iter().copied().filter(|&shard| step.shards.contains(shard)).collect()
+            };
+            let legs = write.steps.iter().enumerate().map(|(step, described)| Leg {
+                step: step as u8,
+                shards: owned(described),
+                delivery: Delivery::NotSent,
+            });
+            legs.filter(|leg| !leg.shards.is_empty()).collect()
+        };
+        let part = |node: NodeIndex| Part {
+            node,
+            is_live: live.contains(&node),
+            doubt: Doubt { after: app.logs.highest(node).flatten() },
+            legs: legs_of(node),
+        };
+        let nodes = snapshot.topology.node_indexes().map(part).filter(|part| !part.legs.is_empty()).collect();
+        let marker = format!("miroir-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let (parts, heads) = (write.payload(), write.heads(&marker));
+        Self { app, snapshot, placement, write, parts, heads, marker, nodes }
+    }
+
+    /// One copy of each document: there is no replica to be unequal with, so it is recorded once, when the nodes have it.
+    async fn to_single_copies(&mut self) -> Result<Taken, ApiError> {
+        self.send().await;
+        if !self.standing().missing.is_empty() && self.refusal().is_none() {
+            self.settle_doubts().await;
+            // What is surely not on a node is sent once more before the client is troubled with it.
+            if !self.is_anywhere(|delivery| matches!(delivery, Delivery::InDoubt)) {
+                self.send().await;
+            }
+        }
+        if let Some(error) = self.refusal() {
+            return Err(error);
+        }
+        let standing = self.standing();
+        if !standing.missing.is_empty() {
+            return Err(no_quorum(&standing.missing, "Other shards may have taken their part; send the write again."));
+        }
+        let task = self.app.tasks.register(self.task(), Vec::new()).await?;
+        Ok(Taken { task, degraded: None })
+    }
+
+    /// Several copies, or all nodes: the write stands in the store before any node sees it, and is seen through from there.
+    async fn to_replicas(&mut self) -> Result<Taken, ApiError> {
+        self.learn_numbers().await;
+        let task = self.record().await?;
+        self.send().await;
+        if !self.standing().missing.is_empty() {
+            self.settle_doubts().await;
+        }
+        if !self.is_anywhere(|delivery| matches!(delivery, Delivery::Acknowledged(_) | Delivery::InDoubt)) {
+            self.app.tasks.withdraw(task.uid).await?;
+            let missing = self.standing().missing;
+            return Err(self.refusal().unwrap_or_else(|| no_quorum(&missing, "No node has taken it.")));
+        }
+        let standing = self.standing();
+        let refused = match self.refusal() {
+            Some(error) => Some(error),
+            None if standing.missing.is_empty() => None,
+            None => Some(no_quorum(
+                &standing.missing,
+                "Some replicas have taken it, and all will in time, so that they stay equal; it is safe to send it again.",
+            )),
+        };
+        let settled = self.settle(task.uid, refused.clone()).await;
+        // Whatever the store said: nothing may overtake what a node has not been given.
+        let task = self.app.tasks.followed(task.uid).unwrap_or(task);
+        self.app.logs.add(&self.snapshot.topology, &task);
+        settled?;
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let groups: Vec<String> = standing.degraded.iter().map(ToString::to_string).collect();
+        let degraded = (!groups.is_empty()).then(|| format!("groups={}", groups.join(",")));
+        Ok(Taken { task, degraded })
+    }
+
+    /// A request without a marker is found again by the node's numbers: the highest must be known before it is sent.
+    async fn learn_numbers(&mut self) {
+        if self.write.steps.iter().all(|step| step.takes_metadata) {
+            return;
+        }
+        let app = self.app;
+        let learned = self.nodes.iter_mut().filter(|part| part.is_live).map(|part| async move {
+            match lookup::learn_highest(app, part.node).await {
+                Ok(highest) => part.doubt = Doubt { after: highest },
+                Err(error) => {
+                    log::warn!("a write goes to the log of a node: {error}");
+                    part.is_live = false;
+                }
+            }
+        });
+        join_all(learned).await;
+    }
+
+    /// Commits the write with all its legs: those that are about to be sent are in doubt from now on.
+    async fn record(&mut self) -> Result<std::sync::Arc<Task>, StoreError> {
+        let payload = PayloadId(fastrand::u64(..));
+        let mut task = self.task();
+        let doubts = self.nodes.iter().flat_map(|part| part.legs.iter().map(|_| part.is_live.then_some(part.doubt)));
+        task.legs.iter_mut().zip(doubts).for_each(|(leg, doubt)| leg.doubt = doubt);
+        task.replay = Some(Replay {
+            payload,
+            bytes: self.write.bytes() as u64,
+            heads: self.heads.clone(),
+            marker: self.marker.clone(),
+        });
+        task.change = self.write.change.clone();
+        let mut inline = self.parts.clone();
+        if self.write.bytes() > PAYLOAD_COMMIT_BYTES {
+            for parts in in_commits(std::mem::take(&mut inline)) {
+                self.app.store.add_payload(payload, parts).await?;
+            }
+        }
+        self.app.tasks.register(task, inline).await
+    }
+
+    fn task(&self) -> NewTask {
+        let legs = self.nodes.iter().flat_map(|part| {
+            let id = &self.snapshot.topology.node(part.node).id;
+            part.legs.iter().map(|leg| {
+                let mut planned = NodeTask::planned(id.clone(), leg.step, leg.shards.clone());
+                if let Delivery::Acknowledged(Acknowledgement { uid, enqueued_at }) = leg.delivery {
+                    (planned.uid, planned.enqueued_at) = (Some(uid), enqueued_at);
+                }
+                planned
+            })
+        });
+        let index_uid = Some(self.write.index_uid.clone());
+        let mut task = NewTask::followed(self.write.kind, index_uid, self.snapshot.topology.copies(), legs.collect())
+            .with_details(self.write.details.clone());
+        task.custom_metadata = self.write.custom_metadata.clone();
+        task.idempotency = self.write.idempotency.clone();
+        self.app.metrics.tasks.with_label_values(&[task.kind.name()]).inc();
+        task
+    }
+
+    /// Sends all legs of nodes that take live writes: nodes side by side, the legs of one node one after another.
+    async fn send(&mut self) {
+        let (app, heads, parts) = (self.app, &self.heads, &self.parts);
+        let sent = self.nodes.iter_mut().filter(|part| part.is_live).map(|Part { node, legs, .. }| async move {
+            for leg in legs.iter_mut() {
+                if matches!(leg.delivery, Delivery::Acknowledged(_)) {
+                    continue;
+                }
+                let of_step: Vec<PayloadPart> = parts.iter().filter(|part| part.step == leg.step).cloned().collect();
+                let request = node_request(&heads[leg.step as usize], &of_step, &leg.shards);
+                leg.delivery = app.scatter.deliver(*node, &request).await;
+                match leg.delivery {
+                    Delivery::Acknowledged(acknowledgement) => app.logs.numbered(*node, Some(acknowledgement.uid)),
+                    // A node never gets a later request of a write without the earlier ones.
+                    _ => break,
+                }
+            }
+        });
+        join_all(sent).await;
+    }
+
+    /// Looks for legs in doubt on their nodes; those that are there count as acknowledged, those that are not as not sent.
+    async fn settle_doubts(&mut self) {
+        let (app, heads, marker, index_uid) = (self.app, &self.heads, &self.marker, &self.write.index_uid);
+        let looked_for = self.nodes.iter_mut().map(|Part { node, doubt, legs, .. }| async move {
+            for leg in legs.iter_mut().filter(|leg| matches!(leg.delivery, Delivery::InDoubt)) {
+                let head = &heads[leg.step as usize];
+                match lookup::find(app, *node, index_uid, head, marker, *doubt).await {
+                    Ok(Some(acknowledgement)) => leg.delivery = Delivery::Acknowledged(acknowledgement),
+                    Ok(None) => leg.delivery = Delivery::NotSent,
+                    Err(unknown) => log::warn!("a write stays in doubt: {unknown}"),
+                }
+            }
+        });
+        join_all(looked_for).await;
+    }
+
+    fn is_anywhere(&self, wanted: impl Fn(&Delivery) -> bool) -> bool {
+        self.nodes.iter().flat_map(|part| &part.legs).any(|leg| wanted(&leg.delivery))
+    }
+
+    fn refusal(&self) -> Option<ApiError> {
+        self.nodes.iter().flat_map(|part| &part.legs).find_map(|leg| match &leg.delivery {
+            Delivery::Refused(error) => Some(error.clone()),
+            _ => None,
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let has = |node: NodeIndex, shard: Shard| {
+            let part = self.nodes.iter().find(|part| part.node == node);
+            let mut of_shard =
+                part.into_iter().flat_map(|part| &part.legs).filter(|leg| leg.shards.contains(shard)).peekable();
+            of_shard.peek().is_some() && of_shard.all(|leg| matches!(leg.delivery, Delivery::Acknowledged(_)))
+        };
+        let (topology, shards) = (&self.snapshot.topology, self.write.shards());
+        self.app.quorum().standing(topology, self.placement, &shards, has)
+    }
+
+    /// Records what became of the legs, and applies what the write changes of its index.
+    async fn settle(&self, uid: TaskUid, refused: Option<ApiError>) -> Result<(), StoreError> {
+        let outcomes: Vec<_> = self
+            .nodes
+            .iter()
+            .flat_map(|part| {
+                let id = self.snapshot.topology.node(part.node).id.clone();
+                part.legs.iter().map(move |leg| (id.clone(), leg.step, Outcome::of(&leg.delivery)))
+            })
+            .collect();
+        let change = self.write.change.clone();
+        let stored = change.clone();
+        self.app
+            .tasks
+            .change(move |changes| {
+                changes.task(uid, |task| {
+                    for (node, step, outcome) in &outcomes {
+                        match outcome {
+                            Outcome::Acknowledged(acknowledgement) => task.acknowledge(node, *step, *acknowledgement),
+                            Outcome::Refused(error) => task.refuse(node, *step, error.body.clone()),
+                            Outcome::NotSent => task.clear_doubt(node, *step),
+                            Outcome::InDoubt => {}
+                        }
+                    }
+                    let lacks = |node: &crate::cluster::NodeId| {
+                        let mut of_node = outcomes.iter().filter(|(other, _, _)| other == node);
+                        of_node.any(|(_, _, outcome)| !matches!(outcome, Outcome::Acknowledged(_)))
+                    };
+                    match &refused {
+                        Some(error) => task.fail(error.body.clone(), OffsetDateTime::now_utc()),
+                        None => drop(task.let_lag(lacks)),
+                    }
+                    task.change = None;
+                    true
+                });
+                if let Some(change) = stored {
+                    changes.also(Change::from(change));
+                }
+            })
+            .await?;
+        if let Some(change) = change {
+            self.app.publish_index(change);
+        }
+        Ok(())
+    }
+}
+
+/// A delivery, owned.
+enum Outcome {
+    Acknowledged(Acknowledgement),
+    Refused(ApiError),
+    NotSent,
+    InDoubt,
+}
+
+impl Outcome {
+    fn of(delivery: &Delivery) -> Self {
+        match delivery {
+            Delivery::Acknowledged(acknowledgement) => Outcome::Acknowledged(*acknowledgement),
+            Delivery::Refused(error) => Outcome::Refused(error.clone()),
+            Delivery::NotSent => Outcome::NotSent,
+            Delivery::InDoubt => Outcome::InDoubt,
+        }
+    }
+}
+
+/// Parts in groups of about [`PAYLOAD_COMMIT_BYTES`].
+fn in_commits(parts: Vec<PayloadPart>) -> Vec<Vec<PayloadPart>> {
+    let mut commits: Vec<Vec<PayloadPart>> = Vec::new();
+    let mut room = 0;
+    for part in parts {
+        let len = part.bytes.len();
+        match commits.last_mut() {
+            Some(commit) if len <= room => {
+                room -= len;
+                commit.push(part);
+            }
+            _ => {
+                room = PAYLOAD_COMMIT_BYTES.saturating_sub(len);
+                commits.push(vec![part]);
+            }
+        }
+    }
+    commits
+}

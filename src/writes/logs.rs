@@ -1,0 +1,113 @@
+//! What each node still has to be given, in order: a view of the undelivered legs of all tasks.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use crate::cluster::{NodeIndex, TaskUid, Topology};
+use crate::tasks::Task;
+
+/// An entry's place in its node's log. Conflicting writes get their task uids in the order in which they are to be applied.
+pub type Place = (TaskUid, u8);
+
+/// The replica logs of all nodes. Durable as the legs of tasks; this is where the running process looks.
+pub struct ReplicaLogs {
+    nodes: Vec<NodeLog>,
+}
+
+#[derive(Default)]
+struct NodeLog {
+    state: Mutex<LogState>,
+    /// Tells the one who replays the log that there is something in it.
+    grown: Notify,
+}
+
+#[derive(Default)]
+struct LogState {
+    entries: BTreeMap<Place, Entry>,
+    /// Of all entries' requests.
+    bytes: u64,
+    /// Highest number that the node has given one of its tasks, once that is known; `Some(None)` if it has given none.
+    highest: Option<Option<u32>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    bytes: u64,
+    since: OffsetDateTime,
+}
+
+/// How much a node has to catch up on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    pub entries: usize,
+    /// Of the whole writes of which the node lacks a part.
+    pub bytes: u64,
+    pub oldest: Option<OffsetDateTime>,
+}
+
+impl ReplicaLogs {
+    pub fn new(topology: &Topology) -> Self {
+        Self { nodes: topology.nodes.iter().map(|_| NodeLog::default()).collect() }
+    }
+
+    /// Takes up the undelivered legs of `task`.
+    pub fn add(&self, topology: &Topology, task: &Task) {
+        let bytes = task.replay.as_ref().map_or(0, |replay| replay.bytes);
+        for leg in task.legs.iter().filter(|leg| leg.is_undelivered()) {
+            let Some(node) = topology.find(&leg.node) else { continue };
+            let mut state = self.state(node);
+            let entry = Entry { bytes, since: task.enqueued_at };
+            if state.entries.insert((task.uid, leg.step), entry).is_none() {
+                state.bytes += bytes;
+            }
+            drop(state);
+            self.nodes[node.0 as usize].grown.notify_one();
+        }
+    }
+
+    /// The entry has been delivered, or dropped.
+    pub fn remove(&self, node: NodeIndex, place: Place) {
+        let mut state = self.state(node);
+        if let Some(entry) = state.entries.remove(&place) {
+            state.bytes -= entry.bytes;
+        }
+    }
+
+    /// The oldest entries, at most `count`.
+    pub fn head(&self, node: NodeIndex, count: usize) -> Vec<Place> {
+        self.state(node).entries.keys().copied().take(count).collect()
+    }
+
+    pub fn is_empty(&self, node: NodeIndex) -> bool {
+        self.state(node).entries.is_empty()
+    }
+
+    /// Returns when the log may have something in it.
+    pub async fn grown(&self, node: NodeIndex) {
+        self.nodes[node.0 as usize].grown.notified().await;
+    }
+
+    pub fn backlog(&self, node: NodeIndex) -> Backlog {
+        let state = self.state(node);
+        let oldest = state.entries.values().map(|entry| entry.since).next();
+        Backlog { entries: state.entries.len(), bytes: state.bytes, oldest }
+    }
+
+    /// The node has given a task this number, or is known to have given none.
+    pub fn numbered(&self, node: NodeIndex, node_task: Option<u32>) {
+        let mut state = self.state(node);
+        state.highest = state.highest.max(Some(node_task));
+    }
+
+    /// Highest number that the node has given, if that is known; `Some(None)` if it has given none.
+    pub fn highest(&self, node: NodeIndex) -> Option<Option<u32>> {
+        self.state(node).highest
+    }
+
+    fn state(&self, node: NodeIndex) -> MutexGuard<'_, LogState> {
+        self.nodes[node.0 as usize].state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

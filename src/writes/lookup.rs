@@ -1,0 +1,106 @@
+//! Finds a request that got no answer in its node's own task list, so that it is not executed twice.
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::app::App;
+use crate::cluster::{IndexUid, NodeIndex};
+use crate::scatter::NodeRequest;
+use crate::tasks::{Acknowledgement, Doubt, RequestHead};
+
+/// Tasks asked for at once.
+const PAGE: u32 = 1_000;
+/// Pages that are looked through: the request is among the newest tasks of its index and kind, unless others made a hundred
+/// thousand since.
+const PAGES_MAX: u32 = 100;
+
+/// Why a node's task list says nothing about a request.
+#[derive(Debug, thiserror::Error)]
+#[error("the task list of node {node} cannot be read: {cause}")]
+pub struct Unknown {
+    node: String,
+    cause: String,
+}
+
+#[derive(Deserialize)]
+struct TaskList {
+    results: Vec<ListedTask>,
+    next: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedTask {
+    uid: u32,
+    #[serde(default)]
+    custom_metadata: Option<String>,
+    #[serde(with = "time::serde::rfc3339")]
+    enqueued_at: OffsetDateTime,
+}
+
+impl ListedTask {
+    fn acknowledgement(&self) -> Acknowledgement {
+        Acknowledgement { uid: self.uid, enqueued_at: Some(self.enqueued_at) }
+    }
+}
+
+/// The task that the node made of a request; `None` if it has made none.
+///
+/// Where the route takes `customMetadata` the write's marker names it. Elsewhere it is the oldest one of its index and kind above
+/// the number that was the node's highest before: such writes concern a whole index and go out one at a time.
+pub async fn find(
+    app: &App,
+    node: NodeIndex,
+    index_uid: &IndexUid,
+    head: &RequestHead,
+    marker: &str,
+    doubt: Doubt,
+) -> Result<Option<Acknowledgement>, Unknown> {
+    let is_marked = head.path_and_query.contains(marker);
+    let mut oldest_above: Option<Acknowledgement> = None;
+    let mut from = None;
+    for _ in 0..PAGES_MAX {
+        let mut query = format!("indexUids={index_uid}&types={}&limit={PAGE}", head.kind);
+        if let Some(from) = from {
+            query.push_str(&format!("&from={from}"));
+        }
+        let page = list(app, node, &query).await?;
+        // Newest first.
+        for task in &page.results {
+            if doubt.after.is_some_and(|after| task.uid <= after) {
+                return Ok(oldest_above);
+            }
+            if is_marked && task.custom_metadata.as_deref() == Some(marker) {
+                return Ok(Some(task.acknowledgement()));
+            }
+            if !is_marked {
+                oldest_above = Some(task.acknowledgement());
+            }
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return Ok(oldest_above),
+        }
+    }
+    Ok(oldest_above)
+}
+
+/// The highest number that the node has given so far, as far as is known; the node is asked if nothing is.
+pub async fn learn_highest(app: &App, node: NodeIndex) -> Result<Option<u32>, Unknown> {
+    if let Some(highest) = app.logs.highest(node) {
+        return Ok(highest);
+    }
+    let newest = list(app, node, "limit=1").await?.results.first().map(|task| task.uid);
+    app.logs.numbered(node, newest);
+    Ok(newest)
+}
+
+async fn list(app: &App, node: NodeIndex, query: &str) -> Result<TaskList, Unknown> {
+    let unknown = |cause: String| Unknown { node: app.scatter.health.id(node).to_owned(), cause };
+    let request = NodeRequest::get(format!("/tasks?{query}"));
+    let answer = app.scatter.ask(node, &request).await.map_err(|error| unknown(error.to_string()))?;
+    if !answer.is_success() {
+        return Err(unknown(format!("status {}", answer.status)));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| unknown(error.to_string()))
+}

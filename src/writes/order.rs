@@ -1,0 +1,226 @@
+//! Which writes wait for which: two that touch the same document are carried out one after the other, in the order in which they
+//! came, and so reach every replica in the same order. Others go side by side.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::{join_all, FutureExt, Shared};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::cluster::IndexUid;
+use crate::error::{ApiError, Code};
+
+/// What a write touches of its index.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// Documents, by [`Shard::hash_of_key`](crate::cluster::Shard::hash_of_key). A collision makes a write wait in vain, no more.
+    Keys(&'a [u64]),
+    /// Everything: settings, deletion by filter, creation.
+    Whole,
+}
+
+/// Writes under way, by index. An index need not exist.
+#[derive(Clone, Default)]
+pub struct WriteOrder {
+    books: Arc<Mutex<HashMap<IndexUid, Book>>>,
+}
+
+type Ended = Shared<oneshot::Receiver<()>>;
+
+#[derive(Default)]
+struct Book {
+    next_ticket: u64,
+    under_way: HashMap<u64, Ended>,
+    /// The last write of each document among those that came after `last_whole`.
+    last_of_key: HashMap<u64, u64>,
+    last_whole: Option<u64>,
+}
+
+/// A write's turn. Those that wait for it go on when it is dropped.
+pub struct Turn {
+    books: Arc<Mutex<HashMap<IndexUid, Book>>>,
+    index_uid: IndexUid,
+    ticket: u64,
+    keys: Vec<u64>,
+    /// Dropped with the turn, which is what the others wait for.
+    _ends: oneshot::Sender<()>,
+}
+
+impl WriteOrder {
+    /// Waits until every earlier write that this one conflicts with has ended. `miroir_too_busy` at `deadline`.
+    pub async fn turn(&self, index_uid: &IndexUid, scope: Scope<'_>, deadline: Instant) -> Result<Turn, ApiError> {
+        let (turn, earlier) = self.enter(index_uid, scope);
+        match tokio::time::timeout_at(deadline, join_all(earlier)).await {
+            Ok(_) => Ok(turn),
+            Err(_) => Err(ApiError::new(
+                Code::MiroirTooBusy,
+                format!("Earlier writes to the same documents of index `{index_uid}` have not ended in time; come back later."),
+            )),
+        }
+    }
+
+    /// Takes a place behind all earlier writes, and returns those that must end first.
+    fn enter(&self, index_uid: &IndexUid, scope: Scope<'_>) -> (Turn, Vec<Ended>) {
+        let (ends, ended) = oneshot::channel();
+        let mut books = books(&self.books);
+        let book = books.entry(index_uid.clone()).or_default();
+        let ticket = book.next_ticket;
+        book.next_ticket += 1;
+        let mut earlier: HashSet<u64> = book.last_whole.into_iter().collect();
+        let keys = match scope {
+            Scope::Whole => {
+                earlier.extend(book.under_way.keys());
+                book.last_whole = Some(ticket);
+                book.last_of_key.clear();
+                Vec::new()
+            }
+            Scope::Keys(keys) => {
+                earlier.extend(keys.iter().filter_map(|key| book.last_of_key.insert(*key, ticket)));
+                // A document may be in a batch twice.
+                earlier.remove(&ticket);
+                keys.to_vec()
+            }
+        };
+        let earlier = earlier.iter().filter_map(|ticket| book.under_way.get(ticket).cloned()).collect();
+        book.under_way.insert(ticket, ended.shared());
+        let turn = Turn { books: Arc::clone(&self.books), index_uid: index_uid.clone(), ticket, keys, _ends: ends };
+        (turn, earlier)
+    }
+}
+
+fn books(books: &Mutex<HashMap<IndexUid, Book>>) -> MutexGuard<'_, HashMap<IndexUid, Book>> {
+    books.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut books = books(&self.books);
+        let Some(book) = books.get_mut(&self.index_uid) else { return };
+        book.under_way.remove(&self.ticket);
+        for key in &self.keys {
+            if book.last_of_key.get(key) == Some(&self.ticket) {
+                book.last_of_key.remove(key);
+            }
+        }
+        if book.last_whole == Some(self.ticket) {
+            book.last_whole = None;
+        }
+        if book.under_way.is_empty() {
+            books.remove(&self.index_uid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn uid(name: &str) -> IndexUid {
+        IndexUid::parse(name).unwrap()
+    }
+
+    async fn is_free(order: &WriteOrder, index: &str, scope: Scope<'_>) -> bool {
+        order.turn(&uid(index), scope, Instant::now() + Duration::from_millis(1)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_writes_of_the_same_documents_wait_for_each_other() {
+        let order = WriteOrder::default();
+        let later = Instant::now() + Duration::from_secs(1);
+        let turn = order.turn(&uid("movies"), Scope::Keys(&[1, 2, 2]), later).await.unwrap();
+        assert!(is_free(&order, "movies", Scope::Keys(&[3])).await);
+        assert!(is_free(&order, "books", Scope::Keys(&[1])).await);
+        assert!(!is_free(&order, "movies", Scope::Keys(&[2, 4])).await);
+        assert!(!is_free(&order, "movies", Scope::Whole).await);
+        drop(turn);
+        assert!(is_free(&order, "movies", Scope::Keys(&[2])).await);
+        assert!(books(&order.books).is_empty(), "nothing is kept of indexes that nobody writes to");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_of_a_whole_index_waits_for_all_and_all_wait_for_it() {
+        let order = WriteOrder::default();
+        let later = Instant::now() + Duration::from_secs(1);
+        let one = order.turn(&uid("movies"), Scope::Keys(&[1]), later).await.unwrap();
+        let (whole, earlier) = order.enter(&uid("movies"), Scope::Whole);
+        let (behind, waits_for) = order.enter(&uid("movies"), Scope::Keys(&[9]));
+        assert_eq!((earlier.len(), waits_for.len()), (1, 1));
+        drop(one);
+        join_all(earlier).await;
+        assert!(!is_free(&order, "movies", Scope::Keys(&[5])).await, "the whole index is taken");
+        drop(whole);
+        join_all(waits_for).await;
+        assert!(is_free(&order, "movies", Scope::Keys(&[5])).await);
+        drop(behind);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_gave_up_waiting_holds_nobody_up() {
+        let order = WriteOrder::default();
+        let later = Instant::now() + Duration::from_secs(1);
+        let first = order.turn(&uid("movies"), Scope::Keys(&[1]), later).await.unwrap();
+        let soon = Instant::now() + Duration::from_millis(5);
+        let refused = order.turn(&uid("movies"), Scope::Keys(&[1]), soon).await.err().unwrap();
+        assert!(refused.is(Code::MiroirTooBusy));
+        drop(first);
+        assert!(is_free(&order, "movies", Scope::Keys(&[1])).await);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Touches {
+        Keys(Vec<u64>),
+        Whole,
+    }
+
+    fn touches() -> impl Strategy<Value = Touches> {
+        prop_oneof![
+            9 => proptest::collection::vec(0_u64..6, 1..4).prop_map(Touches::Keys),
+            1 => Just(Touches::Whole),
+        ]
+    }
+
+    proptest! {
+        /// Whatever ends first, two writes that conflict are never under way together, the earlier one goes first, and all end.
+        #[test]
+        fn conflicting_writes_go_in_the_order_in_which_they_came(
+            writes in proptest::collection::vec(touches(), 1..30),
+            picks in proptest::collection::vec(any::<prop::sample::Index>(), 30),
+        ) {
+            let order = WriteOrder::default();
+            let conflict = |a: &Touches, b: &Touches| match (a, b) {
+                (Touches::Keys(a), Touches::Keys(b)) => a.iter().any(|key| b.contains(key)),
+                _ => true,
+            };
+            let mut waiting: Vec<(usize, Option<Turn>, Vec<Ended>)> = Vec::new();
+            for (n, write) in writes.iter().enumerate() {
+                let scope = match write {
+                    Touches::Keys(keys) => Scope::Keys(keys),
+                    Touches::Whole => Scope::Whole,
+                };
+                let (turn, earlier) = order.enter(&uid("i"), scope);
+                waiting.push((n, Some(turn), earlier));
+            }
+            let mut ended = vec![false; writes.len()];
+            for pick in picks.iter().take(writes.len()) {
+                let ready: Vec<usize> = (0..waiting.len())
+                    .filter(|&at| waiting[at].2.iter().all(|earlier| earlier.clone().now_or_never().is_some()))
+                    .collect();
+                prop_assert!(!ready.is_empty(), "the first of all never waits");
+                for &at in &ready {
+                    let n = waiting[at].0;
+                    let overtakes = (0..n).any(|earlier| !ended[earlier] && conflict(&writes[earlier], &writes[n]));
+                    prop_assert!(!overtakes, "write {n} overtakes one it conflicts with");
+                }
+                let (n, turn, _) = waiting.remove(ready[pick.index(ready.len())]);
+                drop(turn);
+                ended[n] = true;
+            }
+            prop_assert!(books(&order.books).is_empty());
+        }
+    }
+}
