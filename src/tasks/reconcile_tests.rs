@@ -235,10 +235,9 @@ async fn nothing_is_told_before_it_is_stored() {
     setup.nodes.set("a", 1, TaskStatus::Succeeded);
     assert!(setup.finished(uid, Duration::from_secs(10)).await.is_err());
     assert_eq!(setup.registry.get(uid).await.unwrap().status, TaskStatus::Enqueued);
-    let refused =
-        setup
-            .registry
-            .register(NewTask::settled(TaskKind::DumpCreation, None, super::super::Outcome::Succeeded), Vec::new());
+    let refused = setup
+        .registry
+        .register(NewTask::settled(TaskKind::DumpCreation, None, super::super::Outcome::Succeeded), Vec::new());
     assert!(refused.await.unwrap_err().is(Code::MiroirStoreUnavailable));
     setup.store.set_failing(false);
     setup.finished(uid, Duration::from_secs(11)).await.unwrap();
