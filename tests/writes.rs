@@ -279,8 +279,8 @@ fn a_log_that_outgrows_its_bound_is_dropped_and_its_shards_stay_out_of_reads() {
     wait_until("the log is dropped", TASK_PATIENCE, || fleet.proxy_log().contains("has outgrown its bounds"));
     fleet.start_node(0);
     wait_until("the node is active", TASK_PATIENCE, || fleet.topology()[0]["status"] == "active");
-    let lagging = || fleet.topology()[0]["lagging_shards"].as_u64().expect("a number");
-    assert!(lagging() > 0);
+    let lagging = |fleet: &Fleet| fleet.topology()[0]["lagging_shards"].as_u64().expect("a number");
+    assert!(lagging(&fleet) > 0);
     for n in 0..20 {
         let body = json!({ "filter": "version = 2", "limit": 0, "q": if n % 2 == 0 { "" } else { "book" } });
         let found = client.post("/indexes/i/search", body);
@@ -290,7 +290,7 @@ fn a_log_that_outgrows_its_bound_is_dropped_and_its_shards_stay_out_of_reads() {
     }
     fleet.kill_proxy();
     fleet.start_proxy();
-    assert!(lagging() > 0, "the mark outlives the process");
+    assert!(lagging(&fleet) > 0, "the mark outlives the process");
 }
 
 #[test]
