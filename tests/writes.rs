@@ -199,16 +199,23 @@ fn a_leg_that_timed_out_and_was_executed_makes_no_second_node_task() {
         std::thread::sleep(Duration::from_millis(2_500));
         signal(stopped, Signal::CONT);
         let answer = writing.join().unwrap();
-        if replication_factor == 2 {
+        // Without another replica, an answer that does not come is a write without a quorum.
+        let is_taken = replication_factor == 2 || answer.status == 202;
+        if is_taken {
             client.succeed(answer);
         } else {
-            assert!([202, 503].contains(&answer.status), "{}", answer.text);
+            answer.expect_error(503, "miroir_no_quorum");
         }
         fleet.await_recovery();
         fleet.await_tasks();
         let after: Vec<u64> = (0..fleet.node_count()).map(|n| node_tasks(&fleet, n)).collect();
-        let expected: Vec<u64> = before.iter().map(|count| count + 1).collect();
-        assert_eq!(after, expected, "replication factor {replication_factor}");
+        let made: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+        if is_taken {
+            assert_eq!(made, [1, 1, 1], "replication factor {replication_factor}");
+        } else {
+            // The client was told that its write may have been taken in part; whoever took it, took it once.
+            assert!(made.iter().all(|&tasks| tasks <= 1), "replication factor {replication_factor}: {made:?}");
+        }
     }
 }
 
@@ -266,7 +273,8 @@ fn conflicting_writes_are_applied_in_the_same_order_on_every_replica() {
 
 #[test]
 fn a_log_that_outgrows_its_bound_is_dropped_and_its_shards_stay_out_of_reads() {
-    const WRITES: u64 = 1_100;
+    // Each node has a replica of two documents in three.
+    const WRITES: u64 = 1_700;
     let settings = "  writes: { log_entries_max: 1000 }\n".to_owned();
     let mut fleet = filled(&FleetOptions { settings, ..FleetOptions::default() });
     let client = fleet.client().clone();

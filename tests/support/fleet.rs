@@ -83,7 +83,7 @@ impl Fleet {
             "miroir:\n  master_key: {MASTER_KEY}\n  node_master_key: {NODE_KEY}\n  admin: {{ api_key: {ADMIN_KEY} }}\n  \
              replication_factor: {rf}\n  nodes:\n{nodes}  server: {{ port: {port} }}\n  metrics: {{ port: {metrics_port} }}\n  \
              task_store: {{ backend: sqlite, path: miroir.db }}\n  \
-             health: {{ interval_ms: 200, timeout_ms: 1000, unhealthy_threshold: 2, recovery_threshold: 1 }}\n{settings}",
+             health: {{ interval_ms: 500, timeout_ms: 500, unhealthy_threshold: 2, recovery_threshold: 1 }}\n{settings}",
             rf = options.replication_factor,
             settings = options.settings,
         );
@@ -158,8 +158,11 @@ impl Fleet {
         self.proxy_output.push(Output::collect(proxy.stderr.take().expect("it is piped")));
         self.proxy = Some(proxy);
         let client = self.client.clone();
-        let is_up = || client.try_send("GET", "/health", &[], None).is_ok_and(|answer| answer.status == 200);
-        wait_until("the proxy answers", START_PATIENCE, is_up);
+        wait_until("the proxy answers", START_PATIENCE, || {
+            let ended = self.proxy.as_mut().and_then(|proxy| proxy.try_wait().ok().flatten());
+            assert!(ended.is_none(), "the proxy ended at once: {ended:?}");
+            client.try_send("GET", "/health", &[], None).is_ok_and(|answer| answer.status == 200)
+        });
     }
 
     /// What the proxy says of each node.
