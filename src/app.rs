@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
 use crate::conf::{Config, TaskStoreConfig};
+use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
@@ -23,6 +24,8 @@ pub struct App {
     pub store: Arc<dyn Store>,
     pub tasks: Arc<TaskRegistry>,
     pub metrics: Arc<Metrics>,
+    /// What the bodies of all requests may hold together.
+    pub body_memory: Arc<MemoryBudget>,
     /// Held while an index is created or deleted, so that two requests do not create the same one twice.
     pub index_changes: tokio::sync::Mutex<()>,
 }
@@ -58,7 +61,17 @@ impl App {
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
-        Ok(Self { config, cluster, scatter, store, tasks, metrics, index_changes: tokio::sync::Mutex::new(()) })
+        let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
+        Ok(Self {
+            body_memory,
+            config,
+            cluster,
+            scatter,
+            store,
+            tasks,
+            metrics,
+            index_changes: tokio::sync::Mutex::new(()),
+        })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.

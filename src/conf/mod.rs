@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId};
+use crate::documents::MissingKey;
 
 pub use reader::Problem;
 pub use schema::NodeAddress;
@@ -50,6 +51,7 @@ pub struct Config {
     pub health: HealthConfig,
     pub scatter: ScatterConfig,
     pub task_registry: TaskRegistryConfig,
+    pub writes: WritesConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +125,16 @@ pub enum UnavailableShardPolicy {
 pub struct TaskRegistryConfig {
     /// How long a finished task is remembered.
     pub ttl: Duration,
+}
+
+/// How documents are taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WritesConfig {
+    /// What a document without its primary key does to its request.
+    pub missing_primary_key: MissingKey,
+    /// What the bodies of all requests may hold together; a request beyond it is answered 503. At least twice the largest
+    /// body.
+    pub buffer_bytes_max: u64,
 }
 
 impl Config {

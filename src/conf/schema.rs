@@ -10,9 +10,10 @@ use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
     AdminConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, ServerConfig, TaskRegistryConfig,
-    TaskStoreConfig, UnavailableShardPolicy,
+    TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
+use crate::documents::MissingKey;
 
 /// Longest node id: it stands in metrics' labels, headers and paths.
 const NODE_ID_LENGTH_MAX: usize = 64;
@@ -87,6 +88,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         health: section.section("health", health),
         scatter: section.section("scatter", scatter),
         task_registry: section.section("task_registry", task_registry),
+        writes: section.section("writes", writes),
     }
 }
 
@@ -172,4 +174,15 @@ fn scatter(section: &Section<'_, '_>) -> ScatterConfig {
 
 fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {
     TaskRegistryConfig { ttl: Duration::from_secs(section.number("ttl_s", 604_800, 60..=31_536_000)) }
+}
+
+fn writes(section: &Section<'_, '_>) -> WritesConfig {
+    WritesConfig {
+        missing_primary_key: section.parsed("missing_primary_key", MissingKey::Refuse, |what| match what {
+            "refuse" => Ok(MissingKey::Refuse),
+            "task" => Ok(MissingKey::FailTask),
+            other => Err(format!("expected refuse or task, got `{other}`")),
+        }),
+        buffer_bytes_max: section.number("buffer_bytes_max", 1 << 30, 1..=1 << 42),
+    }
 }
