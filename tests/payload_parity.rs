@@ -1,14 +1,15 @@
 //! Payloads of every kind, posted to one server and to a cluster: what becomes of them must be the same.
 //!
-//! `payloads.ndjson` has what Meilisearch 1.50 said of each. Here the answers are those of the nodes that the tests run
-//! with, so that a newer Meilisearch is compared with itself.
+//! The server is one of the nodes that the tests run with, so that a newer Meilisearch is compared with itself. Where the
+//! embedded node differs from Meilisearch, Miroir goes with Meilisearch: `payloads.ndjson` has what version 1.50 said of
+//! each payload.
 
 mod support;
 
 use std::collections::HashMap;
 use std::io::Write as _;
 
-use serde_json::Value;
+use serde_json::{json, Value};
 use support::{Answer, Client, Cluster, ClusterOptions, SingleServer};
 
 /// Bodies are written with one character per byte.
@@ -41,6 +42,38 @@ impl Fate {
         Fate::Task { status: task["status"].clone(), details: task["details"].clone(), error: task["error"].clone() }
     }
 
+    /// What Meilisearch 1.50 said of the payload when it was sent to `index`.
+    fn of_table(case: &Value, index: &str) -> Self {
+        let error = |verdict: &Value| {
+            let message = verdict["message"].as_str().expect("a message").replace("`INDEX`", &format!("`{index}`"));
+            json!({ "code": verdict["code"], "message": message })
+        };
+        let details = |verdict: &Value, indexed: &Value| json!({ "receivedDocuments": verdict["received"], "indexedDocuments": indexed });
+        if let refused @ Value::Object(_) = &case["refused"] {
+            let status = refused["status"].as_u64().and_then(|status| status.try_into().ok()).expect("a status");
+            return Fate::Refused { status, error: error(refused) };
+        }
+        if let failed @ Value::Object(_) = &case["failed"] {
+            return Fate::Task { status: json!("failed"), details: details(failed, &json!(0)), error: error(failed) };
+        }
+        let taken = &case["taken"];
+        Fate::Task { status: json!("succeeded"), details: details(taken, &taken["indexed"]), error: Value::Null }
+    }
+
+    /// The same, but for the parts of an error that follow from its code.
+    fn is_told_as(&self, other: &Self) -> bool {
+        let words = (self.code(), self.message()) == (other.code(), other.message());
+        words
+            && match (self, other) {
+                (Fate::Refused { status, .. }, Fate::Refused { status: other, .. }) => status == other,
+                (
+                    Fate::Task { status, details, .. },
+                    Fate::Task { status: other_status, details: other_details, .. },
+                ) => status == other_status && details == other_details,
+                _ => false,
+            }
+    }
+
     fn code(&self) -> &str {
         let (Fate::Refused { error, .. } | Fate::Task { error, .. }) = self;
         error["code"].as_str().unwrap_or_default()
@@ -62,13 +95,25 @@ fn wanted_difference(got: &Fate, expected: &Fate) -> Option<&'static str> {
         }
         (Fate::Task { details, .. }, Fate::Task { details: same, .. })
             if details == same
-                && got.code() == "internal"
+                && got.code() == "invalid_document_id"
                 && expected.message().starts_with("An unexpected crash occurred") =>
         {
-            Some("the engine panics on such an id, and says so; Miroir names what is wrong with it")
+            Some("Meilisearch's engine panics on such an id; Miroir says that it is none")
+        }
+        (Fate::Refused { status, .. }, Fate::Refused { status: same, .. })
+            if status == same
+                && got.code() == expected.code()
+                && is_about_bad_text(got)
+                && is_about_bad_text(expected) =>
+        {
+            Some("Meilisearch's version of the JSON parser places bad text at the end of its document")
         }
         _ => None,
     }
+}
+
+fn is_about_bad_text(fate: &Fate) -> bool {
+    fate.message().contains("invalid unicode code point")
 }
 
 /// The embedded node's engine and HTTP library are not those of the Meilisearch that Miroir is measured by: where they
@@ -97,15 +142,20 @@ fn every_payload_has_the_same_fate_as_on_one_server() {
         let path = format!("/indexes/{index}/documents?{query}");
         let post =
             |client: &Client| client.send("POST", &path, &[("content-type", content_type(case))], Some(body_of(case)));
-        posted.push(both.map(post));
+        posted.push((index, both.map(post)));
     }
 
+    let embedded = is_embedded(single.client());
     let mut differences = Vec::new();
     let mut wanted = 0;
-    for (case, [from_cluster, from_single]) in cases.iter().zip(posted) {
+    for (case, (index, [from_cluster, from_single])) in cases.iter().zip(posted) {
         let got = Fate::of(cluster.client(), from_cluster);
         let expected = Fate::of(single.client(), from_single);
         if got == expected {
+            continue;
+        }
+        let expected = if embedded { Fate::of_table(case, &index) } else { expected };
+        if got.is_told_as(&expected) {
             continue;
         }
         match wanted_difference(&got, &expected) {
@@ -152,8 +202,7 @@ fn without_end(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
 #[test]
 fn compressed_bodies_are_read_as_on_one_server() {
     let (cluster, single) = (Cluster::start(ClusterOptions::default()), SingleServer::start());
-    let documents: Vec<Value> =
-        (0..3_000).map(|n| serde_json::json!({ "id": n, "text": "x".repeat(n % 50) })).collect();
+    let documents: Vec<Value> = (0..3_000).map(|n| json!({ "id": n, "text": "x".repeat(n % 50) })).collect();
     let documents = serde_json::to_vec(&documents).expect("JSON");
     let search = br#"{"q":"","limit":2}"#.to_vec();
     let too_large = [b"[".to_vec(), vec![b' '; 105 << 20], b"]".to_vec()].concat();
@@ -183,6 +232,21 @@ fn compressed_bodies_are_read_as_on_one_server() {
         ("nothing as deflate", "deflate", |_| Vec::new()),
         ("nothing as br", "br", |_| Vec::new()),
         ("compressed nothing", "gzip", |_| gzip(b"")),
+    ];
+    // What the embedded node's HTTP library sees in another way; the decoder's own tests have them all.
+    let of_meilisearch_alone = [
+        "an old name",
+        "a list",
+        "an unknown coding of plain text",
+        "gzip twice",
+        "gzip and more",
+        "deflate without its sum",
+        "deflate and more",
+        "half of a br",
+        "br and more",
+        "nothing as gzip",
+        "nothing as deflate",
+        "nothing as br",
     ];
     let embedded = is_embedded(single.client());
     let mut differences = Vec::new();
@@ -214,7 +278,7 @@ fn compressed_bodies_are_read_as_on_one_server() {
     };
     compare("plain", "identity", "/indexes/a/documents?primaryKey=id", documents.clone());
     for (what, coding, encode) in &cases {
-        if embedded && ["x-gzip", "gzip, identity", "rot13"].contains(coding) {
+        if embedded && of_meilisearch_alone.contains(what) {
             continue;
         }
         compare(what, coding, "/indexes/a/documents?primaryKey=id", encode(&documents));

@@ -76,10 +76,12 @@ pub(super) fn documents_of(batch: &SplitBatch) -> Vec<Map<String, Value>> {
         let documents: Vec<Fields> = serde_json::from_slice(&body).unwrap();
         assert_eq!(batch.document_count_of(&[shard]), documents.len() as u64);
         for Fields(fields) in documents {
-            // Field by field, as nodes read them: a whole document may be deeper than the parser goes.
-            let value = |value: &RawValue| serde_json::from_str::<Value>(value.get()).unwrap();
+            // Field by field, as nodes read them: a whole document may be deeper than the parser goes, and of a repeated
+            // field only the last value counts.
+            let last: BTreeMap<&str, &RawValue> = fields.iter().map(|(name, value)| (name.as_ref(), *value)).collect();
+            let value = |name: &str| serde_json::from_str::<Value>(last[name].get()).unwrap();
             let mut document: Map<String, Value> =
-                fields.into_iter().map(|(name, json)| (name.into_owned(), value(json))).collect();
+                fields.iter().map(|(name, _)| (name.to_string(), value(name.as_ref()))).collect();
             assert_eq!(document.keys().next().unwrap(), SHARD_FIELD, "the shard is the first member");
             assert_eq!(document.shift_remove(SHARD_FIELD), Some(Value::from(shard.as_char().to_string())));
             all.push(document);

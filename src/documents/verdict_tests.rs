@@ -81,9 +81,14 @@ pub(super) fn cases() -> impl Iterator<Item = Case> {
     PAYLOADS.lines().map(|line| serde_json::from_str(line).expect("a case"))
 }
 
-/// Meilisearch's message for a document whose key's value cannot be a tree: its engine panics on it. Ours says the same
-/// without the panic, under the same code.
+/// The error of a task in which Meilisearch's engine panicked, over an id that no tree of values can hold (`1e400`, half
+/// a surrogate pair). Miroir says that it is no id.
 const PANIC: &str = "An unexpected crash occurred when processing the task";
+
+/// Where text is not UTF-8: Meilisearch's version of the parser names the end of the document, ours the text.
+fn without_place_in_bad_text(message: &str) -> &str {
+    message.find("invalid unicode code point").map_or(message, |at| &message[..at])
+}
 
 #[test]
 fn every_payload_gets_meilisearchs_verdict() {
@@ -99,14 +104,14 @@ fn every_payload_gets_meilisearchs_verdict() {
             (Err(PayloadError::FailedTask { error, document_count }), Case { failed: Some(failed), .. }) => {
                 let message = failed.message.trim_start_matches("Index `INDEX`: ");
                 let ErrorBody { code, message: ours, .. } = error;
-                *document_count == failed.received
-                    && *code == failed.code
-                    && (ours == message || message.starts_with(PANIC))
+                let is_same = *code == failed.code && ours == message;
+                let is_better = message.starts_with(PANIC) && *code == "invalid_document_id";
+                *document_count == failed.received && (is_same || is_better)
             }
             (Err(PayloadError::Refused(error)), Case { refused: Some(refused), .. }) => {
                 error.status == refused.status
                     && error.body.code == refused.code
-                    && error.body.message == refused.message
+                    && without_place_in_bad_text(&error.body.message) == without_place_in_bad_text(&refused.message)
             }
             _ => false,
         };
