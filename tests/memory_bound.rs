@@ -16,6 +16,8 @@ const MIB: u64 = 1 << 20;
 const CLIENTS: usize = 64;
 /// Each document's length in a body.
 const DOCUMENT_LEN: usize = 1_000;
+/// What each body may hold without being counted.
+const FREE_BYTES: u64 = 256 << 10;
 /// Longest wait of a client for one read or write: beyond it the proxy hangs.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -121,7 +123,21 @@ struct Told {
 }
 
 impl Upload {
+    /// A body that the proxy has made room for.
+    fn begin_welcome(proxy: &str, client: usize, body_bytes: u64) -> Self {
+        let mut upload = Self::begin_with(proxy, client, body_bytes, "Expect: 100-continue\r\n");
+        let mut welcome = *b"HTTP/1.1 100 Continue\r\n\r\n";
+        let expected = welcome;
+        upload.stream.read_exact(&mut welcome).expect("a welcome");
+        assert_eq!(welcome, expected);
+        upload
+    }
+
     fn begin(proxy: &str, client: usize, body_bytes: u64) -> Self {
+        Self::begin_with(proxy, client, body_bytes, "")
+    }
+
+    fn begin_with(proxy: &str, client: usize, body_bytes: u64, header: &str) -> Self {
         let mut stream = TcpStream::connect(proxy).expect("the proxy listens");
         stream.set_read_timeout(Some(CLIENT_PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(CLIENT_PATIENCE)).expect("a timeout");
@@ -129,7 +145,7 @@ impl Upload {
         let length = documents * (DOCUMENT_LEN + 1) + 1;
         let head = format!(
             "POST /indexes/load/documents?primaryKey=id HTTP/1.1\r\nHost: {proxy}\r\nContent-Type: application/json\r\n\
-             Content-Length: {length}\r\n\r\n"
+             Content-Length: {length}\r\n{header}\r\n"
         );
         stream.write_all(head.as_bytes()).expect("the proxy reads");
         Self { stream, client, documents, sent: 0 }
@@ -196,9 +212,9 @@ fn given_more_bodies_than_fit_then_memory_is_bounded_and_the_rest_is_told_to_com
     let at_rest = proxy.peak_bytes();
 
     // Bodies that stop in their middle hold what they have announced.
-    let holders = load.buffer_bytes_max / (load.body_bytes + load.body_bytes / 4);
+    let holders = load.buffer_bytes_max / (load.body_bytes + load.body_bytes / 4 - FREE_BYTES);
     let mut held: Vec<Upload> =
-        (0..holders as usize).map(|n| Upload::begin(&proxy.address, n, load.body_bytes)).collect();
+        (0..holders as usize).map(|n| Upload::begin_welcome(&proxy.address, n, load.body_bytes)).collect();
     for upload in &mut held {
         upload.send(upload.documents / 2);
     }
