@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::io::Write as _;
 
 use serde_json::{json, Value};
@@ -85,7 +86,7 @@ impl Fate {
 }
 
 /// Why `got` may differ from `expected`.
-fn wanted_difference(got: &Fate, expected: &Fate) -> Option<&'static str> {
+fn wanted_difference(got: &Fate, expected: &Fate, embedded: bool) -> Option<&'static str> {
     match (got, expected) {
         (Fate::Refused { status: 400, .. }, Fate::Task { .. })
             if got.code() == "miroir_primary_key_required" && expected.code() == "missing_document_id" =>
@@ -106,6 +107,11 @@ fn wanted_difference(got: &Fate, expected: &Fate) -> Option<&'static str> {
                 && is_about_bad_text(expected) =>
         {
             Some("Meilisearch's version of the JSON parser places bad text at the end of its document")
+        }
+        (Fate::Task { .. }, Fate::Task { error: Value::Null, .. })
+            if embedded && got.message().starts_with("Document have too many matching") =>
+        {
+            Some("the embedded node counts both of a repeated field, in JSON as in NDJSON")
         }
         _ => None,
     }
@@ -128,12 +134,19 @@ fn every_payload_has_the_same_fate_as_on_one_server() {
     let cases: Vec<Value> =
         include_str!("payloads.ndjson").lines().map(|line| serde_json::from_str(line).expect("a case")).collect();
 
-    // An index for each: Meilisearch works on several writes to one index at once, and fails all when one of them makes
-    // its engine panic.
+    // An index for each primary key, and one for each payload whose key is to be inferred. Those that Meilisearch's engine
+    // stumbles over have their own too: it works on several writes to one index at once, and all of them would fail.
+    let mut indexes: HashMap<&str, String> = HashMap::new();
     let mut posted = Vec::new();
     for (n, case) in cases.iter().enumerate() {
         let query = case["query"].as_str().expect("a query");
-        let index = format!("payload-{n}");
+        let key = query.split('&').find(|parameter| parameter.starts_with("primaryKey="));
+        let index = match key {
+            Some(key) if case["failed"]["code"] != "internal" => {
+                indexes.entry(key).or_insert_with(|| format!("key-{n}")).clone()
+            }
+            _ => format!("payload-{n}"),
+        };
         let path = format!("/indexes/{index}/documents?{query}");
         let post =
             |client: &Client| client.send("POST", &path, &[("content-type", content_type(case))], Some(body_of(case)));
@@ -153,7 +166,7 @@ fn every_payload_has_the_same_fate_as_on_one_server() {
         if got.is_told_as(&expected) {
             continue;
         }
-        match wanted_difference(&got, &expected) {
+        match wanted_difference(&got, &expected, embedded) {
             Some(_) => wanted += 1,
             None => differences.push(format!("{case}\n  expected {expected:?}\n  got      {got:?}\n")),
         }
@@ -230,8 +243,10 @@ fn compressed_bodies_are_read_as_on_one_server() {
     ];
     // What the embedded node's HTTP library sees in another way; the decoder's own tests have them all.
     let of_meilisearch_alone = [
+        "in any case",
         "an old name",
         "a list",
+        "gzip without its sum",
         "an unknown coding of plain text",
         "gzip twice",
         "gzip and more",
