@@ -153,8 +153,9 @@ impl Fleet {
     pub fn start_proxy(&mut self) {
         let mut command = miroir();
         command.arg("--conf").arg(self.folder.path().join("miroir.yaml"));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut proxy = command.spawn().expect("the proxy starts");
+        self.proxy_output.push(Output::collect(proxy.stdout.take().expect("it is piped")));
         self.proxy_output.push(Output::collect(proxy.stderr.take().expect("it is piped")));
         self.proxy = Some(proxy);
         let client = self.client.clone();
