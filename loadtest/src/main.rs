@@ -97,6 +97,9 @@ struct Writes {
     /// The cluster.
     #[arg(long)]
     cluster: String,
+    /// Send the documents of this index of the cluster, repeated under new ids, instead of random words.
+    #[arg(long)]
+    from_index: Option<String>,
     /// Documents sent in batches.
     #[arg(long, default_value_t = 100_000)]
     documents: usize,
@@ -186,6 +189,7 @@ async fn run_writes(arguments: Writes) -> Result<ExitCode> {
         seconds: arguments.seconds,
         clients: arguments.clients,
         seed: arguments.seed,
+        from_index: arguments.from_index,
     };
     let report = writes::run(options).await.context("the writes could not be measured")?;
     if arguments.json {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{json, Value};
 use tokio::task::JoinSet;
 
-use crate::client::{Answer, Client, ClientError, Server};
+use crate::client::{Answer, Client, ClientError, Object, Server};
 
 /// Words that documents are made of: about as many as a catalogue of this size has.
 const VOCABULARY: u64 = 20_000;
@@ -37,6 +37,9 @@ pub struct Options {
     pub seconds: u64,
     pub clients: usize,
     pub seed: u64,
+    /// An index of the cluster whose documents are sent, again and again under new ids; otherwise they are made of random words,
+    /// whose pairs hardly repeat and cost an engine most.
+    pub from_index: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,8 @@ pub enum WritesError {
     Task { url: String, task: String },
     #[error("latencies could not be counted: {0}")]
     Histogram(String),
+    #[error("the index {0} has no documents to send")]
+    NoDocuments(String),
 }
 
 /// One target's figures.
@@ -79,7 +84,14 @@ pub struct WritesReport {
 }
 
 pub async fn run(options: Options) -> Result<WritesReport, WritesError> {
-    let batches = Arc::new(batches(&options));
+    let templates = match &options.from_index {
+        Some(index) => {
+            let documents = Client::new(options.cluster.clone())?.documents(index, options.documents).await?;
+            Some(documents).filter(|documents| !documents.is_empty()).ok_or(WritesError::NoDocuments(index.clone()))?
+        }
+        None => Vec::new(),
+    };
+    let batches = Arc::new(batches(&options, &templates));
     let single = measure(Client::new(options.single.clone())?, &options, &batches).await?;
     let cluster = measure(Client::new(options.cluster.clone())?, &options, &batches).await?;
     Ok(WritesReport {
@@ -93,14 +105,22 @@ pub async fn run(options: Options) -> Result<WritesReport, WritesError> {
 }
 
 /// The documents, as bodies to be sent.
-fn batches(options: &Options) -> Vec<Vec<u8>> {
+fn batches(options: &Options, templates: &[Object]) -> Vec<Vec<u8>> {
     let mut random = fastrand::Rng::with_seed(options.seed);
     let ids: Vec<usize> = (0..options.documents).collect();
     let batch = |ids: &[usize]| {
-        let documents: Vec<Value> = ids.iter().map(|id| document(*id, &mut random)).collect();
+        let documents: Vec<Value> =
+            ids.iter().map(|id| like(templates, *id).unwrap_or_else(|| document(*id, &mut random))).collect();
         Value::from(documents).to_string().into_bytes()
     };
     ids.chunks(options.batch.max(1)).map(batch).collect()
+}
+
+/// A document of an index under another id.
+fn like(templates: &[Object], id: usize) -> Option<Value> {
+    let mut document = templates.get(id % templates.len().max(1))?.clone();
+    document.insert("id".to_owned(), Value::from(id));
+    Some(Value::Object(document))
 }
 
 fn document(id: usize, random: &mut fastrand::Rng) -> Value {
@@ -251,10 +271,11 @@ mod tests {
             seconds: 1,
             clients: 1,
             seed,
+            from_index: None,
         };
-        let made = batches(&options(7));
-        assert_eq!(made, batches(&options(7)));
-        assert_ne!(made, batches(&options(8)));
+        let made = batches(&options(7), &[]);
+        assert_eq!(made, batches(&options(7), &[]));
+        assert_ne!(made, batches(&options(8), &[]));
         let count =
             |batch: &Vec<u8>| serde_json::from_slice::<Vec<Value>>(batch).map_or(0, |documents| documents.len());
         assert_eq!(made.iter().map(count).collect::<Vec<_>>(), [10, 10, 5]);

@@ -23,8 +23,12 @@ const PROXY_START_PATIENCE: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(30);
 /// How often a process is started again because its port was taken between our choice and its start.
 const PORT_ATTEMPTS: usize = 3;
-/// Indexing threads of a node: several share this machine, and the proxy wants a core too.
-const INDEXING_THREADS: usize = 2;
+/// Indexing threads of one of `nodes` nodes. They share this machine: more threads than cores would only take turns, and make
+/// every acknowledgement wait for its own.
+fn indexing_threads(nodes: u32) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / nodes.max(1) as usize).max(1)
+}
 
 pub(super) struct Cluster {
     nodes: Vec<Node>,
@@ -214,7 +218,7 @@ async fn start_node(node: &mut Node, plan: &Plan, folder: &DataDir, key: &str) -
 fn node_program(node: &Node, plan: &Plan, folder: &DataDir, key: &str) -> Program {
     let mut arguments: Vec<OsString> = ["--no-analytics", "--env", "development", "--http-addr"].map(Into::into).into();
     arguments.push(format!("127.0.0.1:{}", node.port).into());
-    arguments.extend(["--max-indexing-threads".into(), INDEXING_THREADS.to_string().into()]);
+    arguments.extend(["--max-indexing-threads".into(), indexing_threads(plan.shape.nodes).to_string().into()]);
     arguments.extend(["--db-path".into(), folder.database_of(&node.id).into_os_string()]);
     Program {
         name: node.id.clone(),
