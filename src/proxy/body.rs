@@ -57,7 +57,7 @@ impl Body for ClientBody<'_> {
         if !self.continue_sent {
             self.welcome().await?;
         }
-        match tokio::time::timeout(self.chunk_timeout, self.session.read_request_body()).await {
+        match pingora::time::timeout(self.chunk_timeout, self.session.read_request_body()).await {
             Ok(Ok(Some(chunk))) => {
                 self.read += chunk.len() as u64;
                 if self.read > self.size_max {

@@ -34,7 +34,8 @@ use pingora::{Error, Result};
 use crate::app::App;
 use context::Context;
 
-/// The proxy as Pingora runs it.
+/// The proxy as Pingora runs it. Copies share their limits.
+#[derive(Clone)]
 pub struct Proxy {
     /// Filled by the start-up service before this one accepts connections.
     app: Arc<OnceLock<Arc<App>>>,
