@@ -5,10 +5,6 @@ use miroir::cli::{Cli, Command, ServeOptions};
 use miroir::conf::Config;
 use miroir::server::{self, RunOptions};
 
-/// A search makes and drops some hundreds of short-lived pieces; the C library's allocator took a tenth of its time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match (cli.command, cli.serve) {

@@ -1,19 +1,19 @@
 //! One request to one node, over Pingora's connectors and their connection pools. Every exchange has a deadline and a size limit.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::connectors::TransportConnector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::protocols::Stream;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
+use super::idle_connections::IdleConnections;
 use super::node_stream::NodeStream;
 use crate::cluster::{NodeId, NodeIndex, Topology};
 use crate::conf::Secret;
@@ -27,9 +27,6 @@ pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time to connect to a node. Nodes stand nearby; one that does not accept within a second is as good as gone.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Idle connections that are kept, over all nodes and threads. One more closes the one that was idle longest.
-const IDLE_CONNECTIONS_MAX: usize = 1_024;
 
 /// A request as a node gets it. The body is a rope: replicas of one shard share its buffers.
 #[derive(Clone, Debug)]
@@ -101,18 +98,10 @@ struct Target {
     resolved: ArcSwapOption<SocketAddr>,
 }
 
-thread_local! {
-    /// Number of this thread among those that talk to nodes. A connection is only used again by the thread that opened it:
-    /// the kernel reports to that thread what arrives, and telling another one costs two switches between threads per leg.
-    static THREAD: u64 = {
-        static THREADS: AtomicU64 = AtomicU64::new(0);
-        THREADS.fetch_add(1, Ordering::Relaxed)
-    };
-}
-
 /// The one HTTP client of the proxy.
 pub struct NodeClient {
     connector: TransportConnector,
+    idle: IdleConnections,
     targets: Vec<Target>,
     /// `Bearer <key>`; no client ever sees the nodes' key.
     authorization: Option<http::HeaderValue>,
@@ -132,7 +121,8 @@ impl NodeClient {
             value.set_sensitive(true);
         }
         Ok(Self {
-            connector: TransportConnector::new(Some(ConnectorOptions::new(IDLE_CONNECTIONS_MAX))),
+            connector: TransportConnector::new(None),
+            idle: IdleConnections::default(),
             targets: topology.nodes.iter().map(target).collect(),
             authorization,
         })
@@ -159,7 +149,7 @@ impl NodeClient {
         peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_CONNECTION_TIMEOUT);
-        peer.group_key = THREAD.with(|thread| *thread);
+        peer.group_key = super::idle_connections::this_thread();
         Ok(peer)
     }
 
@@ -200,11 +190,12 @@ impl NodeClient {
         let id = &self.targets[node.0 as usize].id;
         let peer = self.peer(node).await?;
         loop {
-            let (stream, reused) = match self.connector.get_stream(&peer).await {
-                // What comes out of the pool went into it with its buffers.
-                Ok((stream, true)) => (stream, true),
-                Ok((stream, false)) => (Box::new(NodeStream::new(stream)) as Stream, false),
-                Err(error) => return Err(LegError::Connect { node: id.clone(), cause: error.to_string() }),
+            let (stream, reused) = match self.idle.take(peer.reuse_hash()) {
+                Some(stream) => (stream, true),
+                None => match self.connector.new_stream(&peer).await {
+                    Ok(stream) => (Box::new(NodeStream::new(stream)) as Stream, false),
+                    Err(error) => return Err(LegError::Connect { node: id.clone(), cause: error.to_string() }),
+                },
             };
             let mut session = HttpSession::new(stream);
             let header = self.header(node, request);
@@ -212,7 +203,7 @@ impl NodeClient {
                 Ok(answer) => {
                     session.respect_keepalive();
                     if let Some(stream) = session.reuse().await {
-                        self.connector.release_stream(stream, peer.reuse_hash(), Some(IDLE_CONNECTION_TIMEOUT));
+                        self.idle.put(peer.reuse_hash(), stream);
                     }
                     return Ok(answer);
                 }
@@ -257,6 +248,9 @@ async fn exchange_on(
         session.write_body(piece).await?;
     }
     session.finish_body().await?;
+    // What was written leaves with the first read. A node that it wakes takes a core, so on a small machine the other legs of
+    // a fan-out are made ready first.
+    tokio::task::yield_now().await;
     session.read_response().await?;
     let header = session.resp_header().expect("the header was just read");
     let status = header.status.as_u16();

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest, UniqueID,
-    UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, ReadBuf};
 
@@ -94,5 +94,66 @@ impl GetProxyDigest for NodeStream {
 impl GetSocketDigest for NodeStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         self.0.get_ref().get_socket_digest()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use pingora::protocols::l4;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Both ends of a connection.
+    async fn connection() -> (NodeStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        near.set_nodelay(true).unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        (NodeStream::new(Box::new(l4::stream::Stream::from(near))), far)
+    }
+
+    #[tokio::test]
+    async fn header_and_body_leave_together_when_the_answer_is_read() {
+        let (mut near, mut far) = connection().await;
+        near.write_all(b"header ").await.unwrap();
+        near.flush().await.unwrap();
+        near.write_all(b"body").await.unwrap();
+        near.flush().await.unwrap();
+        let mut taken = [0; 64];
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(far.try_read(&mut taken).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
+
+        let node = async {
+            let taken_bytes = far.read(&mut taken).await.unwrap();
+            assert_eq!(&taken[..taken_bytes], b"header body");
+            far.write_all(b"answer").await.unwrap();
+        };
+        let mut answer = [0; 6];
+        let (_, read) = tokio::join!(node, near.read_exact(&mut answer));
+        read.unwrap();
+        assert_eq!(&answer, b"answer");
+    }
+
+    #[tokio::test]
+    async fn a_request_larger_than_the_buffer_passes_whole() {
+        let (mut near, mut far) = connection().await;
+        let request: Vec<u8> = (0..10 * WRITE_BUFFER_BYTES + 1).map(|n| n as u8).collect();
+        let mut taken = vec![0; request.len()];
+        let node = async {
+            far.read_exact(&mut taken).await.unwrap();
+            far.write_all(b".").await.unwrap();
+        };
+        let proxy = async {
+            for piece in request.chunks(WRITE_BUFFER_BYTES - 1) {
+                near.write_all(piece).await.unwrap();
+            }
+            near.read_exact(&mut [0]).await.unwrap();
+        };
+        tokio::join!(node, proxy);
+        assert!(taken == request);
     }
 }
