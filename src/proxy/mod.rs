@@ -34,8 +34,7 @@ use pingora::{Error, Result};
 use crate::app::App;
 use context::Context;
 
-/// The proxy as Pingora runs it. Copies share their limits.
-#[derive(Clone)]
+/// The proxy as Pingora runs it.
 pub struct Proxy {
     /// Filled by the start-up service before this one accepts connections.
     app: Arc<OnceLock<Arc<App>>>,
