@@ -1,17 +1,21 @@
 //! What does the way through the cluster cost, compared with asking a node directly?
 //!
-//! A closed loop: each client sends its next query when it has the answer to the last. Every query goes to the cluster
-//! and to each node in turn, so that all of them meet the same state of the machine; only their ratio means something.
+//! A closed loop: each client sends its next query when it has the answer to the last. Every query goes to the cluster,
+//! to each node in turn, and to all nodes at once, so that all of them meet the same state of the machine; only their ratio
+//! means something. All nodes at once, with nothing done about their answers, are what no proxy can be faster than: on a machine
+//! with fewer cores than nodes they take longer than one node by itself. They are asked the same, and once more with score
+//! details, without which answers cannot be merged and for which an engine may have to rank further.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::client::{json_bytes, Client, ClientError, Server};
+use crate::client::{json_bytes, Client, ClientError, Object, Server};
 use crate::corpus::{Corpus, CorpusError};
 use crate::generate::{self, Kind};
 
@@ -61,8 +65,13 @@ pub struct Latencies {
 pub struct LatencyReport {
     pub clients: usize,
     pub targets: Vec<Latencies>,
+    /// All nodes asked directly at once, until the last has answered: for the same, and for score details too. Empty with less
+    /// than two nodes.
+    pub nodes_at_once: Vec<Latencies>,
     /// The cluster's median divided by the slowest node's; absent without nodes.
     pub p50_ratio_to_slowest_node: Option<f64>,
+    /// The cluster's median divided by that of all nodes at once, score details included.
+    pub p50_ratio_to_nodes_at_once: Option<f64>,
 }
 
 /// Measures. The queries are made out of the documents that the cluster serves.
@@ -73,54 +82,99 @@ pub async fn run(options: Options) -> Result<LatencyReport, LatencyError> {
     for node in &options.nodes {
         targets.push(Client::new(node.clone())?);
     }
-    let bodies = generate::cases(&corpus, options.queries + WARM_UP_QUERIES, options.seed)
+    let queries = generate::cases(&corpus, options.queries + WARM_UP_QUERIES, options.seed)
         .into_iter()
         .filter(|case| case.kind != Kind::Refused)
-        .map(|case| json_bytes(&case.body))
+        .map(|case| Query::new(case.body))
         .collect();
-    let work = Arc::new(Work { targets, bodies, index: options.index });
+    let work = Arc::new(Work { targets, queries, index: options.index });
 
-    let warm_up = WARM_UP_QUERIES.min(work.bodies.len());
+    let warm_up = WARM_UP_QUERIES.min(work.queries.len());
     work.ask_all(0..warm_up).await?;
     let clients = options.clients.max(1);
     let mut running = JoinSet::new();
     for client in 0..clients {
         let work = Arc::clone(&work);
-        let mine = (warm_up + client..work.bodies.len()).step_by(clients);
+        let mine = (warm_up + client..work.queries.len()).step_by(clients);
         running.spawn(async move { work.ask_all(mine).await });
     }
-    let mut totals = new_histograms(work.targets.len())?;
+    let mut totals = new_histograms(work.turns())?;
     while let Some(ended) = running.join_next().await {
         for (total, histogram) in totals.iter_mut().zip(ended??) {
             total.add(histogram).map_err(|error| LatencyError::Histogram(error.to_string()))?;
         }
     }
+    Ok(report(&work, &totals, clients))
+}
+
+fn report(work: &Work, totals: &[Histogram<u64>], clients: usize) -> LatencyReport {
     let targets: Vec<Latencies> =
-        work.targets.iter().zip(&totals).map(|(target, histogram)| latencies(target.url(), histogram)).collect();
-    let slowest = targets.iter().skip(1).map(|node| node.p50_us).max();
-    let ratio = slowest.filter(|p50| *p50 > 0).map(|p50| targets[0].p50_us as f64 / p50 as f64);
-    Ok(LatencyReport { clients, targets, p50_ratio_to_slowest_node: ratio })
+        work.targets.iter().zip(totals).map(|(target, histogram)| latencies(target.url(), histogram)).collect();
+    let ways = ["the same", "with score details"];
+    let nodes_at_once: Vec<Latencies> =
+        ways.iter().zip(totals.iter().skip(work.targets.len())).map(|(way, total)| latencies(way, total)).collect();
+    let ratio = |p50: Option<u64>| p50.filter(|p50| *p50 > 0).map(|p50| targets[0].p50_us as f64 / p50 as f64);
+    LatencyReport {
+        clients,
+        p50_ratio_to_slowest_node: ratio(targets.iter().skip(1).map(|node| node.p50_us).max()),
+        p50_ratio_to_nodes_at_once: ratio(nodes_at_once.last().map(|nodes| nodes.p50_us)),
+        nodes_at_once,
+        targets,
+    }
+}
+
+/// One search as it is sent.
+struct Query {
+    body: Vec<u8>,
+    /// The same with score details.
+    detailed: Vec<u8>,
+}
+
+impl Query {
+    fn new(mut body: Object) -> Self {
+        let plain = json_bytes(&body);
+        body.insert("showRankingScoreDetails".to_owned(), true.into());
+        Self { body: plain, detailed: json_bytes(&body) }
+    }
 }
 
 struct Work {
     targets: Vec<Client>,
-    bodies: Vec<Vec<u8>>,
+    queries: Vec<Query>,
     index: String,
 }
 
 impl Work {
-    /// Sends these queries to every target. Which target is asked first changes from query to query, so that none
-    /// always finds the machine's caches warmed by the others.
+    /// How many ways each query goes: to every target, and twice to all nodes at once if there are several.
+    fn turns(&self) -> usize {
+        self.targets.len() + if self.targets.len() > 2 { 2 } else { 0 }
+    }
+
+    /// Sends these queries every way. Which comes first changes from query to query, so that none always finds the machine's
+    /// caches warmed by the others.
     async fn ask_all(&self, queries: impl Iterator<Item = usize>) -> Result<Vec<Histogram<u64>>, LatencyError> {
-        let mut histograms = new_histograms(self.targets.len())?;
+        let mut histograms = new_histograms(self.turns())?;
         for query in queries {
-            for turn in 0..self.targets.len() {
-                let target = (query + turn) % self.targets.len();
-                let latency = self.targets[target].time_search(&self.index, &self.bodies[query]).await?;
-                histograms[target].saturating_record(micros(latency));
+            for turn in 0..self.turns() {
+                let turn = (query + turn) % self.turns();
+                let Query { body, detailed } = &self.queries[query];
+                let latency = match self.targets.get(turn) {
+                    Some(target) => target.time_search(&self.index, body).await?,
+                    None if turn == self.targets.len() => self.time_nodes_at_once(body).await?,
+                    None => self.time_nodes_at_once(detailed).await?,
+                };
+                histograms[turn].saturating_record(micros(latency));
             }
         }
         Ok(histograms)
+    }
+
+    /// Time until the last node has answered.
+    async fn time_nodes_at_once(&self, body: &[u8]) -> Result<Duration, LatencyError> {
+        let started = Instant::now();
+        let searches = self.targets[1..].iter().map(|node| node.time_search(&self.index, body));
+        try_join_all(searches).await?;
+        Ok(started.elapsed())
     }
 }
 
@@ -148,9 +202,10 @@ impl fmt::Display for LatencyReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} client(s), latencies in milliseconds", self.clients)?;
         writeln!(out, "{:<34} {:>9} {:>9} {:>9} {:>9} {:>9}", "target", "requests", "p50", "p95", "p99", "max")?;
-        let ms = |us: u64| us as f64 / 1_000.0;
-        for (number, target) in self.targets.iter().enumerate() {
-            let role = if number == 0 { "cluster" } else { "node" };
+        let at_once = self.nodes_at_once.iter().map(|target| ("at once", target));
+        let roles = std::iter::once("cluster").chain(std::iter::repeat("node"));
+        for (role, target) in roles.zip(&self.targets).chain(at_once) {
+            let ms = |us: u64| us as f64 / 1_000.0;
             writeln!(
                 out,
                 "{:<34} {:>9} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
@@ -164,6 +219,9 @@ impl fmt::Display for LatencyReport {
         }
         if let Some(ratio) = self.p50_ratio_to_slowest_node {
             writeln!(out, "the cluster's p50 is {ratio:.2} times the slowest node's")?;
+        }
+        if let Some(ratio) = self.p50_ratio_to_nodes_at_once {
+            writeln!(out, "the cluster's p50 is {ratio:.2} times that of all nodes asked at once with score details")?;
         }
         Ok(())
     }

@@ -193,6 +193,16 @@ impl<'a> Cursor<'a> {
         Ok(start..self.at)
     }
 
+    /// Goes behind the value that starts here if it is this whole object to the byte, and says whether it is.
+    pub fn skip_same_object(&mut self, object: &[u8]) -> bool {
+        // An object ends where its last brace is, so no longer value can begin with it.
+        let same = object.first() == Some(&b'{') && self.bytes[self.at..].starts_with(object);
+        if same {
+            self.at += object.len();
+        }
+        same
+    }
+
     /// Goes behind the object or array that starts here. Depth is counted, not recursed into: no answer, however deep,
     /// can exhaust the stack.
     fn skip_container(&mut self) -> Result<()> {
@@ -342,6 +352,18 @@ mod tests {
             let text = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
             let mut cursor = Cursor::new(&text);
             prop_assert_eq!(cursor.skip_value(), Ok(0..text.len()));
+        }
+
+        #[test]
+        fn only_the_same_object_is_skipped_as_such(before in any_json(), value in any_json()) {
+            let before = serde_json::to_vec(&before).unwrap();
+            for value in [&serde_json::to_vec(&value).unwrap(), &before] {
+                let followed = [value.as_slice(), b",1]"].concat();
+                let mut cursor = Cursor::new(&followed);
+                let same = cursor.skip_same_object(&before);
+                prop_assert_eq!(same, before[0] == b'{' && *value == before);
+                prop_assert_eq!(cursor.position(), if same { value.len() } else { 0 });
+            }
         }
 
         #[test]

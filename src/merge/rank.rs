@@ -31,7 +31,12 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use smallvec::SmallVec;
+
 use super::json::{self, Cursor};
+
+/// Keys that the default rules make, and one or two more. Only what more costs depends on it.
+const RULES_USUAL: usize = 10;
 
 /// Distances that differ by no more than this are equal: Meilisearch's allowance for the errors of positioning.
 const GEO_BUCKET_METRES: f64 = 1.0;
@@ -87,8 +92,8 @@ pub struct RankKeys<'a> {
 impl<'a> RankKeys<'a> {
     /// Reads `_rankingScoreDetails`.
     pub fn parse(details: &'a [u8]) -> json::Result<Self> {
-        let mut keys = Self::default();
-        let mut orders: Vec<u64> = Vec::new();
+        let mut keys = Self { keys: Vec::with_capacity(RULES_USUAL), ..Self::default() };
+        let mut orders: SmallVec<[u64; RULES_USUAL]> = SmallVec::new();
         let mut cursor = Cursor::new(details);
         cursor.enter_object()?;
         while let Some((start, key_end)) = cursor.next_key()? {
@@ -327,6 +332,11 @@ impl<'a> Chooser<'a> {
             self.remember(keys_of(chosen));
         }
         chosen
+    }
+
+    /// Whether the next choice depends on nothing but the heads. Under a geo sort it depends on the choices before.
+    pub fn depends_on_heads_alone(&self) -> bool {
+        self.geo_bucket.is_none()
     }
 
     /// First distance of the bucket that a head `nearest` metres away belongs to: the open bucket's, when all rules before

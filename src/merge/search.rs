@@ -229,6 +229,8 @@ struct RankedLists<'a, 'r> {
     /// Place of each leg's head in its list.
     places: Vec<usize>,
     chooser: Chooser<'a>,
+    /// The leg of the last choice, when its next hit is tied with the one that was chosen: the same choice again.
+    standing: Option<usize>,
     /// Hits that a search rule pinned to a position of the list, by position. They stand outside of the ranking.
     pinned: VecDeque<(u64, Chosen)>,
 }
@@ -241,6 +243,7 @@ impl<'a, 'r> RankedLists<'a, 'r> {
             heads: answers.iter().map(|_| None).collect(),
             places: vec![0; answers.len()],
             chooser: Chooser::default(),
+            standing: None,
             pinned: lists_pinned(answers)?,
         };
         for leg in 0..answers.len() {
@@ -254,35 +257,36 @@ impl<'a, 'r> RankedLists<'a, 'r> {
         if self.pinned.front().is_some_and(|(at, _)| *at <= position as u64) {
             return Ok(self.pinned.pop_front().map(|(_, pinned)| pinned));
         }
-        let Some(leg) = self.chooser.choose(&self.heads) else {
+        let Some(leg) = self.standing.take().or_else(|| self.chooser.choose(&self.heads)) else {
             return Ok(self.pinned.pop_front().map(|(_, pinned)| pinned));
         };
         let is_semantic = self.heads[leg].as_ref().is_some_and(|head| head.is_semantic);
         let chosen = Chosen { leg, hit: self.places[leg], is_semantic };
         self.places[leg] += 1;
-        self.fill_head(leg)?;
+        let is_tied = self.fill_head(leg)?;
+        self.standing = (is_tied && self.chooser.depends_on_heads_alone()).then_some(leg);
         Ok(Some(chosen))
     }
 
     /// Reads the keys of the hit at the leg's place. Hits that are tied on their node have the same details to the byte, so
-    /// a leg's keys are read again only when they change.
-    fn fill_head(&mut self, leg: usize) -> Result<(), MergeError> {
+    /// a leg's keys are read again only when they change. Returns whether the keys stayed as they were.
+    fn fill_head(&mut self, leg: usize) -> Result<bool, MergeError> {
         let answer = &self.answers[leg];
         while self.places[leg] < answer.hits.len() {
             let place = self.places[leg];
             if self.heads[leg].is_some() && answer.details_of(place) == answer.details_of(place - 1) {
-                return Ok(());
+                return Ok(true);
             }
             let keys = answer.rank_keys(place, self.semantic_ratio)?;
             if keys.pinned_at.is_none() {
                 self.heads[leg] = Some(keys);
-                return Ok(());
+                return Ok(false);
             }
             self.heads[leg] = None;
             self.places[leg] += 1;
         }
         self.heads[leg] = None;
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -44,11 +44,19 @@ impl Hit {
     /// and those that may hold a `needed` attribute.
     pub fn scan(bytes: &[u8], cursor: &mut Cursor, needed: &[&str], marked: &mut Vec<Member>) -> json::Result<Self> {
         let first = marked.len();
+        let details_before = marked.last().filter(|member| member.raw_key(bytes) == DETAILS);
+        let details_before = details_before.map_or(&[][..], |member| member.value(bytes));
         cursor.peek();
         let start = cursor.position();
         cursor.enter_object()?;
-        while let Some(member) = cursor.next_member()? {
-            let key = member.raw_key(bytes);
+        while let Some((key_start, key_end)) = cursor.next_key()? {
+            let value_start = cursor.position();
+            let key = &bytes[key_start + 1..key_end];
+            // Hits that are tied have the same details, which are compared faster than they are read over.
+            if key != DETAILS || !cursor.skip_same_object(details_before) {
+                cursor.skip_value()?;
+            }
+            let member = Member { start: key_start, key_end, value_start, value_end: cursor.position() };
             if key.first() == Some(&b'_') || needed.iter().any(|attribute| distinct::may_hold(key, attribute)) {
                 marked.push(member);
             }

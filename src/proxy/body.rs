@@ -121,7 +121,7 @@ impl<'s> ClientBody<'s> {
         let in_time = self.chunk_timeout + Duration::from_secs(self.received / BYTES_PER_SECOND_MIN);
         let patience = self.chunk_timeout.min(in_time.saturating_sub(self.waited));
         let began = Instant::now();
-        let chunk = tokio::time::timeout(patience, self.session.read_request_body()).await;
+        let chunk = pingora::time::timeout(patience, self.session.read_request_body()).await;
         self.waited += began.elapsed();
         match chunk {
             Ok(Ok(Some(chunk))) => {

@@ -1,6 +1,7 @@
 //! The main phase: authenticate, recognise the route, make the plan, and carry it out unless one node is to answer.
 
 use pingora::proxy::Session;
+use pingora::time::timeout;
 use pingora::Result;
 
 use super::authenticate::authenticate;
@@ -61,7 +62,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         // Never cut short: a write that some nodes have taken must be seen through. Each of its waits has its own deadline.
         return api::plan(app, &route, &request, &mut body as &mut dyn Body).await;
     }
-    match tokio::time::timeout(app.request_timeout(), api::plan(app, &route, &request, &mut body)).await {
+    match timeout(app.request_timeout(), api::plan(app, &route, &request, &mut body)).await {
         Ok(plan) => plan,
         Err(_) => Err(ApiError::new(Code::MiroirTimeout, "The request could not be answered in time.")),
     }

@@ -1,10 +1,13 @@
 //! Requests that go to several nodes: legs, deadlines, fallbacks.
 //!
-//! `node_client` sends one request to one node; `read` asks a covering set and falls back to other replicas; `write` hands
+//! `node_client` sends one request to one node, over a `node_stream` that it may find among the
+//! `idle_connections`; `read` asks a covering set and falls back to other replicas; `write` hands
 //! a write to every replica. Nothing here knows what the bodies mean.
 
 mod health_board;
+mod idle_connections;
 mod node_client;
+mod node_stream;
 mod read;
 mod write;
 

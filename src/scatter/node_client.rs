@@ -7,11 +7,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use pingora::connectors::http::Connector;
+use pingora::connectors::TransportConnector;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::protocols::Stream;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 
+use super::idle_connections::IdleConnections;
+use super::node_stream::NodeStream;
 use crate::cluster::{NodeId, NodeIndex, Topology};
 use crate::conf::Secret;
 
@@ -97,7 +100,8 @@ struct Target {
 
 /// The one HTTP client of the proxy.
 pub struct NodeClient {
-    connector: Connector,
+    connector: TransportConnector,
+    idle: IdleConnections,
     targets: Vec<Target>,
     /// `Bearer <key>`; no client ever sees the nodes' key.
     authorization: Option<http::HeaderValue>,
@@ -117,7 +121,8 @@ impl NodeClient {
             value.set_sensitive(true);
         }
         Ok(Self {
-            connector: Connector::new(None),
+            connector: TransportConnector::new(None),
+            idle: IdleConnections::default(),
             targets: topology.nodes.iter().map(target).collect(),
             authorization,
         })
@@ -144,6 +149,7 @@ impl NodeClient {
         peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_CONNECTION_TIMEOUT);
+        peer.group_key = super::idle_connections::this_thread();
         Ok(peer)
     }
 
@@ -174,7 +180,7 @@ impl NodeClient {
         repeatable: bool,
     ) -> Result<NodeAnswer, LegError> {
         let id = &self.targets[node.0 as usize].id;
-        match tokio::time::timeout(deadline, self.exchange(node, request, repeatable)).await {
+        match pingora::time::timeout(deadline, self.exchange(node, request, repeatable)).await {
             Ok(result) => result,
             Err(_) => Err(LegError::Timeout { node: id.clone(), after: deadline }),
         }
@@ -184,14 +190,21 @@ impl NodeClient {
         let id = &self.targets[node.0 as usize].id;
         let peer = self.peer(node).await?;
         loop {
-            let (mut session, reused) = match self.connector.get_http_session(&peer).await {
-                Ok(connected) => connected,
-                Err(error) => return Err(LegError::Connect { node: id.clone(), cause: error.to_string() }),
+            let (stream, reused) = match self.idle.take(peer.reuse_hash()) {
+                Some(stream) => (stream, true),
+                None => match self.connector.new_stream(&peer).await {
+                    Ok(stream) => (Box::new(NodeStream::new(stream)) as Stream, false),
+                    Err(error) => return Err(LegError::Connect { node: id.clone(), cause: error.to_string() }),
+                },
             };
+            let mut session = HttpSession::new(stream);
             let header = self.header(node, request);
             match exchange_on(&mut session, header, &request.body).await {
                 Ok(answer) => {
-                    self.connector.release_http_session(session, &peer, Some(IDLE_CONNECTION_TIMEOUT)).await;
+                    session.respect_keepalive();
+                    if let Some(stream) = session.reuse().await {
+                        self.idle.put(peer.reuse_hash(), stream);
+                    }
                     return Ok(answer);
                 }
                 Err(Stop::TooLarge) => return Err(LegError::AnswerTooLarge { node: id.clone() }),
@@ -232,33 +245,27 @@ async fn exchange_on(
 ) -> Result<NodeAnswer, Stop> {
     session.write_request_header(header).await?;
     for piece in body.iter().filter(|piece| !piece.is_empty()) {
-        session.write_request_body(piece.clone(), false).await?;
+        session.write_body(piece).await?;
     }
-    session.finish_request_body().await?;
-    session.read_response_header().await?;
-    let header = session.response_header().expect("the header was just read");
+    session.finish_body().await?;
+    // What was written leaves with the first read. A node that it wakes takes a core, so on a small machine the other legs of
+    // a fan-out are made ready first.
+    tokio::task::yield_now().await;
+    session.read_response().await?;
+    let header = session.resp_header().expect("the header was just read");
     let status = header.status.as_u16();
     let announced =
         header.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > ANSWER_BYTES_MAX) {
         return Err(Stop::TooLarge);
     }
-    // Small answers arrive in one piece, which is passed on as it is.
-    let Some(first) = session.read_response_body().await? else {
-        return Ok(NodeAnswer { status, body: Bytes::new() });
-    };
-    if announced == Some(first.len()) {
-        // The connection is only reusable once the end has been read.
-        while session.read_response_body().await?.is_some() {}
-        return Ok(NodeAnswer { status, body: first });
-    }
-    let mut whole = BytesMut::with_capacity(announced.unwrap_or(first.len() * 2));
-    whole.extend_from_slice(&first);
-    while let Some(piece) = session.read_response_body().await? {
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
+    // The connection is only reusable once the end has been read.
+    while let Some(piece) = session.read_body_ref().await? {
         if whole.len() + piece.len() > ANSWER_BYTES_MAX {
             return Err(Stop::TooLarge);
         }
-        whole.extend_from_slice(&piece);
+        whole.extend_from_slice(piece);
     }
     Ok(NodeAnswer { status, body: whole.freeze() })
 }
