@@ -55,6 +55,10 @@ impl ShardSet {
         self.words.iter().zip(of_other).all(|(word, of_other)| word & !of_other == 0)
     }
 
+    pub fn intersects(&self, other: &Self) -> bool {
+        self.words.iter().zip(&other.words).any(|(word, of_other)| word & of_other != 0)
+    }
+
     /// Adds all of `other`.
     pub fn extend(&mut self, other: &Self) {
         if other.words.len() > self.words.len() {
@@ -125,6 +129,7 @@ mod tests {
             prop_assert_eq!(of_a.len(), a.len());
             prop_assert_eq!(of_a.is_empty(), a.is_empty());
             prop_assert_eq!(of_a.is_subset_of(&of_b), a.is_subset(&b));
+            prop_assert_eq!(of_a.intersects(&of_b), !a.is_disjoint(&b));
             prop_assert!((0..400).all(|shard| of_a.contains(Shard(shard)) == a.contains(&shard)));
 
             let mut both = of_a.clone();

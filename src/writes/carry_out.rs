@@ -21,6 +21,8 @@ use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHea
 const PAYLOAD_COMMIT_BYTES: usize = 4 << 20;
 /// How long a write waits for nodes that are up and only have their logs to work off, before it is refused.
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
+/// How long a write is held back while some node that is up has a log to work off, though the others make a quorum.
+const BACK_PRESSURE_WAIT: Duration = Duration::from_millis(100);
 /// How often it looks.
 const CATCH_UP_POLL: Duration = Duration::from_millis(10);
 
@@ -56,9 +58,11 @@ pub async fn settled(app: &App, task: NewTask) -> Result<Taken, ApiError> {
 
 /// The nodes that take live writes, once they make a quorum for all of `shards`.
 ///
-/// Nodes that are up and still have entries in their logs are worth a short wait; nodes that are away are not.
+/// A node that is up and only has its log to work off is worth a wait: a long one where there is no quorum without it, a short one
+/// elsewhere, since a node that lags would never catch up with clients that are not held back. Nodes that are away are not
+/// waited for.
 async fn await_quorum(app: &App, placement: &Placement, shards: &ShardSet) -> Result<Vec<NodeIndex>, ApiError> {
-    let deadline = Instant::now() + CATCH_UP_WAIT;
+    let started = Instant::now();
     loop {
         let snapshot = app.cluster.snapshot();
         let nodes = || snapshot.topology.node_indexes();
@@ -67,13 +71,14 @@ async fn await_quorum(app: &App, placement: &Placement, shards: &ShardSet) -> Re
         let standing = |present: &[NodeIndex]| {
             app.quorum().standing(&snapshot.topology, placement, shards, |node, _| present.contains(&node))
         };
-        let now = standing(&live);
-        if now.missing.is_empty() {
+        let now = standing(&live).missing;
+        let waited = started.elapsed();
+        if now.is_empty() && (live.len() == up.len() || waited >= BACK_PRESSURE_WAIT) {
             return Ok(live);
         }
-        let hopeless = standing(&up).missing;
-        if !hopeless.is_empty() || Instant::now() >= deadline {
-            return Err(no_quorum(if hopeless.is_empty() { &now.missing } else { &hopeless }, "Nothing was sent."));
+        let hopeless = if now.is_empty() { Vec::new() } else { standing(&up).missing };
+        if !hopeless.is_empty() || waited >= CATCH_UP_WAIT {
+            return Err(no_quorum(if hopeless.is_empty() { &now } else { &hopeless }, "Nothing was sent."));
         }
         tokio::time::sleep(CATCH_UP_POLL).await;
     }

@@ -1,7 +1,7 @@
 //! How a write reaches every replica: order, quorum, replica logs. `docs/decisions/004-replica-logs.md` says why it is so.
 //!
 //! `request` is a write as handlers describe it, `order` lets conflicting ones wait for each other, `carry_out` takes one to its
-//! nodes, `quorum` counts who has it, `logs` is what nodes still have to be given, `replay` gives it to them, `lookup` finds a
+//! nodes, `quorum` counts who has it, `logs` is what nodes still have to be given, `replay` gives it to them (`round`: side by side where it may), `lookup` finds a
 //! request again that got no answer. Nothing here knows what documents or settings are.
 
 mod carry_out;
@@ -11,6 +11,7 @@ mod order;
 mod quorum;
 mod replay;
 mod request;
+mod round;
 
 pub use carry_out::{carry_out, settled, Taken};
 pub use logs::{Backlog, ReplicaLogs};

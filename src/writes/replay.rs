@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::logs::Place;
 use super::lookup;
 use super::request::node_request;
+use super::round::{Round, Touches};
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeId, NodeIndex, ShardSet, TaskUid};
 use crate::error::{Code, ErrorBody};
@@ -17,7 +19,9 @@ use crate::store::{StaleReplica, StoreError};
 use crate::tasks::{Acknowledgement, Doubt, NodeTask, Replay, Task};
 
 /// Entries given to a node between two commits.
-const ENTRIES_PER_COMMIT: usize = 64;
+const ENTRIES_PER_COMMIT: usize = 128;
+/// Entries under way to one node at a time.
+const SIDE_BY_SIDE_MAX: usize = 16;
 /// Bytes of entries that are held in memory at once. A single one may be larger.
 const ENTRIES_BYTES_MAX: u64 = 16 << 20;
 /// Entries of a dropped log that are struck off in one commit.
@@ -94,6 +98,12 @@ struct Entry {
     index_uid: Option<IndexUid>,
 }
 
+impl Entry {
+    fn touches(&self) -> Touches {
+        Touches { task: self.task, index_uid: self.index_uid.clone(), shards: self.leg.shards.clone() }
+    }
+}
+
 /// What became of an entry.
 enum Replayed {
     Acknowledged(Acknowledgement),
@@ -101,24 +111,36 @@ enum Replayed {
 }
 
 impl Replaying<'_> {
-    /// Gives the node the oldest entries of its log. Those that it has taken are committed together, whatever stops the rest.
+    /// Gives the node the oldest entries of its log, side by side where they touch different shards: a node that lags must catch
+    /// up with clients that write side by side. What it has taken is committed together, whatever stops the rest.
     async fn some(&self) -> Result<(), Stop> {
         let entries = self.oldest();
         self.note_doubts(&entries).await?;
-        let (mut replayed, mut stopped, mut floor) = (Vec::new(), None, None);
-        for entry in &entries {
-            match self.one(entry, floor).await {
+        let mut round = Round::new(entries.iter().map(Entry::touches).collect());
+        let mut sending = FuturesUnordered::new();
+        let (mut replayed, mut stopped) = (Vec::new(), None);
+        // The highest number given in this round to each index's entries.
+        let mut floors: HashMap<IndexUid, u32> = HashMap::new();
+        loop {
+            while stopped.is_none() && sending.len() < SIDE_BY_SIDE_MAX {
+                let Some(at) = round.start_next() else { break };
+                let entry = &entries[at];
+                let floor = entry.index_uid.as_ref().and_then(|index_uid| floors.get(index_uid).copied());
+                sending.push(async move { (at, self.one(entry, floor).await) });
+            }
+            let Some((at, result)) = sending.next().await else { break };
+            match result {
                 Ok(outcome) => {
-                    if let Replayed::Acknowledged(acknowledgement) = &outcome {
+                    round.ended(at);
+                    let entry = &entries[at];
+                    if let (Replayed::Acknowledged(acknowledgement), Some(index_uid)) = (&outcome, &entry.index_uid) {
                         self.app.logs.numbered(self.node, Some(acknowledgement.uid));
-                        floor = Some(acknowledgement.uid);
+                        let floor = floors.entry(index_uid.clone()).or_default();
+                        *floor = acknowledgement.uid.max(*floor);
                     }
                     replayed.push((entry.task, entry.step, outcome));
                 }
-                Err(stop) => {
-                    stopped = Some(stop);
-                    break;
-                }
+                Err(stop) => stopped = Some(stop),
             }
         }
         self.commit(replayed).await?;
@@ -171,7 +193,7 @@ impl Replaying<'_> {
         Ok(())
     }
 
-    /// `floor` is the number of the entry before, in this round.
+    /// `floor` is the highest number that an entry of the same index has been given in this round: all that conflict are below.
     async fn one(&self, entry: &Entry, floor: Option<u32>) -> Result<Replayed, Stop> {
         let Some(replay) = &entry.replay else { return Ok(Replayed::Refused(never_sent(self.id))) };
         let Some(index_uid) = &entry.index_uid else { return Ok(Replayed::Refused(never_sent(self.id))) };
