@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::api::KeysUnderWay;
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
 use crate::conf::{Config, TaskStoreConfig};
 use crate::error::ApiError;
@@ -28,6 +29,8 @@ pub struct App {
     pub order: WriteOrder,
     /// What each node still has to be given.
     pub logs: ReplicaLogs,
+    /// Idempotency keys of writes under way.
+    pub keys_under_way: Arc<KeysUnderWay>,
 }
 
 impl App {
@@ -65,7 +68,8 @@ impl App {
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
-        Ok(Self { config, cluster, scatter, store, tasks, metrics, order: WriteOrder::default(), logs })
+        let (order, keys_under_way) = (WriteOrder::default(), Arc::default());
+        Ok(Self { config, cluster, scatter, store, tasks, metrics, order, logs, keys_under_way })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.

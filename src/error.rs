@@ -125,7 +125,9 @@ codes! {
     UnretrievableDocument                 "unretrievable_document"                      Internal       500;
 
     // Miroir's own
+    MiroirIdempotencyKeyReused            "miroir_idempotency_key_reused"               InvalidRequest 409;
     MiroirInvalidAuth                     "miroir_invalid_auth"                         Auth           401;
+    MiroirInvalidIdempotencyKey           "miroir_invalid_idempotency_key"              InvalidRequest 400;
     MiroirNoQuorum                        "miroir_no_quorum"                            System         503;
     MiroirNotSupported                    "miroir_not_supported"                        InvalidRequest 501;
     MiroirPrimaryKeyRequired              "miroir_primary_key_required"                 InvalidRequest 400;

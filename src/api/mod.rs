@@ -9,6 +9,7 @@ mod documents_write;
 mod facet_search;
 mod facts;
 mod frequency;
+mod idempotency;
 mod indexes;
 mod query_string;
 mod query_words;
@@ -25,20 +26,35 @@ mod whole_index;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
+use http::Method;
 
 use crate::app::App;
 use crate::cluster::NodeIndex;
 use crate::error::{ApiError, Code};
+use crate::tasks::Idempotency;
+use idempotency::KeyedRequest;
 
 pub use answer::Answer;
+pub use idempotency::{IdempotencyKey, KeysUnderWay};
 pub use route::{Access, Route, Verb};
 
 /// What a handler sees of a request.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
+    pub method: &'a Method,
     pub path_and_query: &'a str,
     pub query: Option<&'a str>,
     pub content_type: Option<&'a str>,
     pub content_encoding: Option<&'a str>,
+    /// Set while a write is carried out under a client's `Idempotency-Key`.
+    pub keyed: Option<&'a KeyedRequest<'a>>,
+}
+
+impl Request<'_> {
+    /// What the task of this request is to carry.
+    fn idempotency(&self) -> Result<Option<Idempotency>, ApiError> {
+        self.keyed.map(KeyedRequest::idempotency).transpose()
+    }
 }
 
 /// The request's body as it arrives. Refuses, with `payload_too_large`, to grow beyond the configured size.
@@ -92,18 +108,33 @@ impl From<Answer> for Plan {
     }
 }
 
-/// Makes and, unless one node is to answer it, carries out the plan for a request.
-pub async fn plan(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
+/// Makes and, unless one node is to answer it, carries out the plan for a request. `key` is that of a write.
+pub async fn plan(
+    app: &App,
+    route: &Route,
+    request: &Request<'_>,
+    key: Option<&IdempotencyKey>,
+    body: &mut dyn Body,
+) -> Result<Plan, ApiError> {
+    match key {
+        Some(key) => idempotency::once(app, key, route, request, body).await,
+        None => dispatch(app, route, request, body).await,
+    }
+}
+
+async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
     Ok(match route {
         Route::Health => server_info::health().into(),
         Route::Version => server_info::version(app)?,
         Route::Stats => stats::all(app).await?.into(),
         Route::Indexes(Verb::Get) => indexes::list(app, request)?.into(),
-        Route::Indexes(_) => indexes::create(app, body).await?.into(),
-        Route::Index(uid, Verb::Delete) => indexes::delete(app, uid).await?.into(),
+        Route::Indexes(_) => indexes::create(app, request, body).await?.into(),
+        Route::Index(uid, Verb::Delete) => indexes::delete(app, uid, request).await?.into(),
         Route::Index(uid, _) => indexes::get(app, uid)?.into(),
         Route::IndexStats(uid) => stats::one(app, uid).await?.into(),
-        Route::Settings(uid, sub, verb) => settings::handle(app, uid, sub.as_deref(), *verb, body).await?.into(),
+        Route::Settings(uid, sub, verb) => {
+            settings::handle(app, uid, sub.as_deref(), *verb, request, body).await?.into()
+        }
         Route::Documents(uid, Verb::Get) => documents_read::list(app, uid, request).await?.into(),
         Route::Documents(uid, Verb::Delete) => whole_index::delete_all(app, uid, request).await?.into(),
         Route::Documents(uid, verb) => documents_write::add(app, uid, *verb, request, body).await?.into(),

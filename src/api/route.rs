@@ -99,6 +99,24 @@ impl Route {
         }
     }
 
+    /// Whether it makes a task: such a request is seen through once it has begun, and may carry an `Idempotency-Key`.
+    pub fn writes(&self) -> bool {
+        match self {
+            Route::Indexes(verb)
+            | Route::Index(_, verb)
+            | Route::Settings(_, _, verb)
+            | Route::Documents(_, verb)
+            | Route::Document(_, _, verb) => *verb != Verb::Get,
+            Route::DocumentsDelete(_) | Route::DocumentsDeleteBatch(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether its handler reads the request's body to the end before it writes anything.
+    pub fn reads_body(&self, method: &Method) -> bool {
+        *method != Method::DELETE
+    }
+
     /// The route as metrics name it: a template, so that the label's values are few.
     pub fn template(&self) -> &'static str {
         match self {

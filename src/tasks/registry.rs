@@ -21,6 +21,12 @@ use crate::store::{Change, PayloadPart, StaleReplica, Store, StoreError};
 
 /// Tasks deleted in one write when pruning: short enough that writes of clients do not wait behind it.
 const PRUNE_BATCH: u32 = 1_000;
+/// How long an idempotency key is remembered.
+const KEYS_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Idempotency keys that are remembered; beyond that the oldest are forgotten.
+const KEYS_MAX: u64 = 1_000_000;
+/// Keys forgotten in one write. Each counts all keys, so fewer at a time would cost more in all.
+const KEYS_BATCH: u32 = 5_000;
 /// Tasks changed in one commit when a node leaves.
 const CHANGE_BATCH: usize = 1_000;
 /// Unfinished tasks of one page that count as waited for; more than a client can wait for by polling a list.
@@ -238,6 +244,18 @@ impl TaskRegistry {
             self.counters.pruned.fetch_add(u64::from(deleted), Ordering::Relaxed);
             if deleted < PRUNE_BATCH {
                 return Ok(pruned);
+            }
+        }
+    }
+
+    /// Forgets idempotency keys that are older than a day, or beyond a million, in batches. Returns how many.
+    pub async fn forget_keys(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let batch = self.store.forget_idempotency_keys(now - KEYS_TTL, KEYS_MAX, KEYS_BATCH).await?;
+            forgotten += u64::from(batch);
+            if batch < KEYS_BATCH {
+                return Ok(forgotten);
             }
         }
     }
