@@ -56,6 +56,7 @@ macro_rules! codes {
 codes! {
     // Meilisearch's
     BadRequest                            "bad_request"                                 InvalidRequest 400;
+    BatchNotFound                         "batch_not_found"                             InvalidRequest 404;
     DocumentNotFound                      "document_not_found"                          InvalidRequest 404;
     IndexAlreadyExists                    "index_already_exists"                        InvalidRequest 409;
     IndexNotFound                         "index_not_found"                             InvalidRequest 404;
@@ -117,6 +118,7 @@ codes! {
     MissingFacetSearchFacetName           "missing_facet_search_facet_name"             InvalidRequest 400;
     MissingIndexUid                       "missing_index_uid"                           InvalidRequest 400;
     MissingPayload                        "missing_payload"                             InvalidRequest 400;
+    MissingTaskFilters                    "missing_task_filters"                        InvalidRequest 400;
     NotFound                              "not_found"                                   InvalidRequest 404;
     PayloadTooLarge                       "payload_too_large"                           InvalidRequest 413;
     RequestTimeout                        "request_timeout"                             InvalidRequest 408;

@@ -4,6 +4,7 @@
 //! of `scatter`, `merge`, `documents` and `tasks`, or names the nodes of which one will answer. Nothing here knows Pingora.
 
 mod answer;
+mod batches;
 mod documents_read;
 mod documents_write;
 mod facet_search;
@@ -21,6 +22,7 @@ pub mod search_request;
 mod server_info;
 mod settings;
 mod stats;
+mod task_cancelation;
 mod tasks;
 mod whole_index;
 
@@ -145,7 +147,11 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
         Route::Document(uid, id, _) => documents_read::one(app, uid, id)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, body).await?.into(),
-        Route::Tasks => tasks::list(app, request).await?.into(),
+        Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
+        Route::Tasks(_) => tasks::list(app, request).await?.into(),
+        Route::TasksCancel => task_cancelation::cancel(app, request).await?.into(),
+        Route::Batches => batches::list(app, request).await?.into(),
+        Route::Batch(uid) => batches::get(app, *uid).await?.into(),
         Route::Task(uid) => tasks::get(app, *uid).await?.into(),
         Route::Admin(route) => crate::admin::answer(app, *route).await?.into(),
     })

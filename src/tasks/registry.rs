@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::change::Pending;
 use super::follow::{Following, WANTED_FOR};
+use super::kind::TaskStatus;
 use super::leg::NodeTask;
-use super::query::TaskQuery;
+use super::query::{TaskFilter, TaskQuery};
 use super::replicas::Replicas;
 use super::task::{NewTask, Task};
 use super::view::TaskPage;
@@ -216,7 +217,12 @@ impl TaskRegistry {
         let mut following = self.following();
         // Before anybody sees that a task did not wait for a replica, that replica is not read any more.
         for task in &changed {
-            self.replicas.changed(following.get(task.uid).as_deref(), task);
+            let before = following.get(task.uid);
+            self.replicas.changed(before.as_deref(), task);
+            let unequal = task.unequal_replicas();
+            if before.is_none_or(|before| before.unequal_replicas() != unequal) {
+                unequal.iter().for_each(|replica| self.replicas.go_stale(replica));
+            }
         }
         let (finished, sooner) = following.publish(changed, Instant::now());
         drop(following);
@@ -242,6 +248,33 @@ impl TaskRegistry {
         self.store.apply(vec![Change::AddStale(stale.clone())]).await?;
         self.replicas.go_stale(&stale);
         Ok(())
+    }
+
+    /// How many tasks match, whatever their status.
+    pub async fn count(&self, filter: &TaskFilter) -> Result<u64, ApiError> {
+        let query = TaskQuery { filter: filter.clone(), limit: 0, ..TaskQuery::default() };
+        Ok(self.store.tasks(&query).await?.total)
+    }
+
+    /// Deletes the tasks that match, have ended, and are not followed any more, in batches. Returns how many.
+    pub async fn delete(&self, filter: TaskFilter) -> Result<u64, ApiError> {
+        let filter = filter.with_statuses(TaskStatus::is_final);
+        // Newest first, so that those which come meanwhile do not make it endless.
+        let mut query = TaskQuery { filter, limit: PRUNE_BATCH, ..TaskQuery::default() };
+        let mut deleted = 0;
+        loop {
+            let page = self.store.tasks(&query).await?;
+            let over = page.tasks.iter().filter(|task| !task.is_followed());
+            let changes: Vec<Change> = over.map(|task| Change::DeleteTask(task.uid)).collect();
+            deleted += changes.len() as u64;
+            if !changes.is_empty() {
+                self.store.apply(changes).await?;
+            }
+            match page.next {
+                Some(next) => query.from = Some(next),
+                None => return Ok(deleted),
+            }
+        }
     }
 
     /// Deletes tasks that finished longer than the ttl before `now`, in batches. Returns how many.

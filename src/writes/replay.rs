@@ -103,8 +103,12 @@ enum Replayed {
 impl Replaying<'_> {
     /// Gives the node the oldest entries of its log. Those that it has taken are committed together, whatever stops the rest.
     async fn some(&self) -> Result<(), Stop> {
-        let entries = self.oldest();
+        let mut entries = self.oldest();
         self.note_doubts(&entries).await?;
+        // Whatever was struck off before the doubts were noted is not sent; afterwards nothing is struck off.
+        entries.retain(|entry| {
+            self.app.tasks.followed(entry.task).is_some_and(|task| self.entry(&task, entry.step).is_some())
+        });
         let (mut replayed, mut stopped, mut floor) = (Vec::new(), None, None);
         for entry in &entries {
             match self.one(entry, floor).await {
