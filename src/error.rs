@@ -67,6 +67,8 @@ codes! {
     InvalidApiKey                         "invalid_api_key"                             Auth           403;
     InvalidBatchUids                      "invalid_batch_uids"                          InvalidRequest 400;
     InvalidContentType                    "invalid_content_type"                        InvalidRequest 415;
+    InvalidDocumentEditionContext         "invalid_document_edition_context"            InvalidRequest 400;
+    InvalidDocumentEditionFunctionFilter  "invalid_document_edition_function_filter"    InvalidRequest 400;
     InvalidDocumentFields                 "invalid_document_fields"                     InvalidRequest 400;
     InvalidDocumentFilter                 "invalid_document_filter"                     InvalidRequest 400;
     InvalidDocumentId                     "invalid_document_id"                         InvalidRequest 400;
@@ -113,6 +115,7 @@ codes! {
     MethodNotAllowed                      "method_not_allowed"                          InvalidRequest 405;
     MissingAuthorizationHeader            "missing_authorization_header"                Auth           401;
     MissingContentType                    "missing_content_type"                        InvalidRequest 415;
+    MissingDocumentEditionFunction        "missing_document_edition_function"           InvalidRequest 400;
     MissingDocumentFilter                 "missing_document_filter"                     InvalidRequest 400;
     MissingDocumentId                     "missing_document_id"                         InvalidRequest 400;
     MissingFacetSearchFacetName           "missing_facet_search_facet_name"             InvalidRequest 400;

@@ -5,6 +5,7 @@
 
 mod answer;
 mod batches;
+mod document_edition;
 mod documents_read;
 mod documents_write;
 mod facet_search;
@@ -143,6 +144,7 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
         Route::DocumentsFetch(uid) => documents_read::fetch(app, uid, body).await?.into(),
         Route::DocumentsDeleteBatch(uid) => documents_write::delete_batch(app, uid, request, body).await?.into(),
         Route::DocumentsDelete(uid) => whole_index::delete_by_filter(app, uid, request, body).await?.into(),
+        Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
         Route::Document(uid, id, _) => documents_read::one(app, uid, id)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),

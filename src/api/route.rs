@@ -31,6 +31,7 @@ pub enum Route {
     DocumentsFetch(IndexUid),
     DocumentsDeleteBatch(IndexUid),
     DocumentsDelete(IndexUid),
+    DocumentsEdit(IndexUid),
     /// With the document id, percent-decoded.
     Document(IndexUid, String, Verb),
     Search(IndexUid, Verb),
@@ -81,6 +82,7 @@ impl Route {
             (["indexes", uid, "documents", "fetch"], Post) => Route::DocumentsFetch(index(uid)?),
             (["indexes", uid, "documents", "delete-batch"], Post) => Route::DocumentsDeleteBatch(index(uid)?),
             (["indexes", uid, "documents", "delete"], Post) => Route::DocumentsDelete(index(uid)?),
+            (["indexes", uid, "documents", "edit"], Post) => Route::DocumentsEdit(index(uid)?),
             (["indexes", uid, "documents", id], Get | Delete) => {
                 Route::Document(index(uid)?, percent_decode(id).into_owned(), verb)
             }
@@ -114,7 +116,10 @@ impl Route {
             | Route::Documents(_, verb)
             | Route::Document(_, _, verb)
             | Route::Tasks(verb) => *verb != Verb::Get,
-            Route::DocumentsDelete(_) | Route::DocumentsDeleteBatch(_) | Route::TasksCancel => true,
+            Route::DocumentsDelete(_)
+            | Route::DocumentsDeleteBatch(_)
+            | Route::DocumentsEdit(_)
+            | Route::TasksCancel => true,
             _ => false,
         }
     }
@@ -138,6 +143,7 @@ impl Route {
             Route::DocumentsFetch(_) => "/indexes/{uid}/documents/fetch",
             Route::DocumentsDeleteBatch(_) => "/indexes/{uid}/documents/delete-batch",
             Route::DocumentsDelete(_) => "/indexes/{uid}/documents/delete",
+            Route::DocumentsEdit(_) => "/indexes/{uid}/documents/edit",
             Route::Document(..) => "/indexes/{uid}/documents/{id}",
             Route::Search(..) => "/indexes/{uid}/search",
             Route::FacetSearch(_) => "/indexes/{uid}/facet-search",

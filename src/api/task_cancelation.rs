@@ -19,7 +19,7 @@ use crate::cluster::{NodeId, NodeIndex, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::scatter::{Delivery, NodeRequest};
 use crate::store::StoreError;
-use crate::tasks::{Acknowledgement, NewTask, NodeTask, Outcome, Task, TaskFilter, TaskKind, TaskQuery, TaskStatus};
+use crate::tasks::{Acknowledgement, NewTask, NodeTask, Outcome, Task, TaskFilter, TaskKind, TaskQuery};
 
 /// Tasks that one request cancels, newest first; whoever has more unfinished ones asks again. Keeps the requests to one node
 /// within the 256 that the legs of a task can number.
