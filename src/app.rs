@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::api::KeysUnderWay;
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
 use crate::conf::{Config, TaskStoreConfig};
 use crate::documents::MemoryBudget;
@@ -31,6 +32,8 @@ pub struct App {
     pub logs: ReplicaLogs,
     /// What the bodies of all requests may hold together.
     pub body_memory: Arc<MemoryBudget>,
+    /// Idempotency keys of writes under way.
+    pub keys_under_way: Arc<KeysUnderWay>,
 }
 
 impl App {
@@ -69,7 +72,8 @@ impl App {
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
         let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
-        Ok(Self { body_memory, config, cluster, scatter, store, tasks, metrics, order: WriteOrder::default(), logs })
+        let (order, keys_under_way) = (WriteOrder::default(), Arc::default());
+        Ok(Self { config, cluster, scatter, store, tasks, metrics, order, logs, body_memory, keys_under_way })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.

@@ -56,6 +56,7 @@ macro_rules! codes {
 codes! {
     // Meilisearch's
     BadRequest                            "bad_request"                                 InvalidRequest 400;
+    BatchNotFound                         "batch_not_found"                             InvalidRequest 404;
     DocumentNotFound                      "document_not_found"                          InvalidRequest 404;
     IndexAlreadyExists                    "index_already_exists"                        InvalidRequest 409;
     IndexNotFound                         "index_not_found"                             InvalidRequest 404;
@@ -66,6 +67,8 @@ codes! {
     InvalidApiKey                         "invalid_api_key"                             Auth           403;
     InvalidBatchUids                      "invalid_batch_uids"                          InvalidRequest 400;
     InvalidContentType                    "invalid_content_type"                        InvalidRequest 415;
+    InvalidDocumentEditionContext         "invalid_document_edition_context"            InvalidRequest 400;
+    InvalidDocumentEditionFunctionFilter  "invalid_document_edition_function_filter"    InvalidRequest 400;
     InvalidDocumentFields                 "invalid_document_fields"                     InvalidRequest 400;
     InvalidDocumentFilter                 "invalid_document_filter"                     InvalidRequest 400;
     InvalidDocumentId                     "invalid_document_id"                         InvalidRequest 400;
@@ -112,11 +115,13 @@ codes! {
     MethodNotAllowed                      "method_not_allowed"                          InvalidRequest 405;
     MissingAuthorizationHeader            "missing_authorization_header"                Auth           401;
     MissingContentType                    "missing_content_type"                        InvalidRequest 415;
+    MissingDocumentEditionFunction        "missing_document_edition_function"           InvalidRequest 400;
     MissingDocumentFilter                 "missing_document_filter"                     InvalidRequest 400;
     MissingDocumentId                     "missing_document_id"                         InvalidRequest 400;
     MissingFacetSearchFacetName           "missing_facet_search_facet_name"             InvalidRequest 400;
     MissingIndexUid                       "missing_index_uid"                           InvalidRequest 400;
     MissingPayload                        "missing_payload"                             InvalidRequest 400;
+    MissingTaskFilters                    "missing_task_filters"                        InvalidRequest 400;
     NotFound                              "not_found"                                   InvalidRequest 404;
     PayloadTooLarge                       "payload_too_large"                           InvalidRequest 413;
     RequestTimeout                        "request_timeout"                             InvalidRequest 408;
@@ -125,7 +130,9 @@ codes! {
     UnretrievableDocument                 "unretrievable_document"                      Internal       500;
 
     // Miroir's own
+    MiroirIdempotencyKeyReused            "miroir_idempotency_key_reused"               InvalidRequest 409;
     MiroirInvalidAuth                     "miroir_invalid_auth"                         Auth           401;
+    MiroirInvalidIdempotencyKey           "miroir_invalid_idempotency_key"              InvalidRequest 400;
     MiroirNoQuorum                        "miroir_no_quorum"                            System         503;
     MiroirNotSupported                    "miroir_not_supported"                        InvalidRequest 501;
     MiroirPrimaryKeyRequired              "miroir_primary_key_required"                 InvalidRequest 400;

@@ -25,6 +25,7 @@ pub struct Metrics {
     pub tasks: IntCounterVec,
     pub task_registry_unfinished: IntGauge,
     pub replica_log_entries: IntGaugeVec,
+    pub idempotency_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -71,6 +72,13 @@ impl Metrics {
                 Opts::new("miroir_replica_log_entries", "Writes that a node still has to be given"),
                 &["node"],
             )?,
+            idempotency_requests: IntCounterVec::new(
+                Opts::new(
+                    "miroir_idempotency_requests_total",
+                    "Writes with an Idempotency-Key: first, repeated, reused",
+                ),
+                &["outcome"],
+            )?,
             registry,
         };
         metrics.register()?;
@@ -89,7 +97,8 @@ impl Metrics {
         self.registry.register(Box::new(self.scatter_retries.clone()))?;
         self.registry.register(Box::new(self.degraded_shards.clone()))?;
         self.registry.register(Box::new(self.tasks.clone()))?;
-        self.registry.register(Box::new(self.task_registry_unfinished.clone()))
+        self.registry.register(Box::new(self.task_registry_unfinished.clone()))?;
+        self.registry.register(Box::new(self.idempotency_requests.clone()))
     }
 
     /// Everything in Prometheus' text format.

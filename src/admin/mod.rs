@@ -5,13 +5,14 @@ use serde_json::{json, Value};
 
 use crate::api::Answer;
 use crate::app::App;
-use crate::cluster::{CoveringSet, NodeIndex, Shard, ShardSet, Snapshot};
+use crate::cluster::{CoveringSet, NodeIndex, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::ApiError;
 use crate::scatter::NodeRequest;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdminRoute {
     Ready,
+    Task(TaskUid),
     Topology,
     Version,
 }
@@ -21,6 +22,7 @@ impl AdminRoute {
     pub fn recognise(segments: &[&str]) -> Option<Self> {
         match segments {
             ["ready"] => Some(AdminRoute::Ready),
+            ["tasks", uid] => uid.parse().ok().map(TaskUid).map(AdminRoute::Task),
             ["topology"] => Some(AdminRoute::Topology),
             ["version"] => Some(AdminRoute::Version),
             _ => None,
@@ -30,6 +32,7 @@ impl AdminRoute {
     pub fn template(self) -> &'static str {
         match self {
             AdminRoute::Ready => "/_miroir/ready",
+            AdminRoute::Task(_) => "/_miroir/tasks/{uid}",
             AdminRoute::Topology => "/_miroir/topology",
             AdminRoute::Version => "/_miroir/version",
         }
@@ -40,6 +43,7 @@ pub async fn answer(app: &App, route: AdminRoute) -> Result<Answer, ApiError> {
     let snapshot = app.cluster.snapshot();
     Ok(match route {
         AdminRoute::Ready => ready(app, &snapshot),
+        AdminRoute::Task(uid) => Answer::json(200, &app.tasks.get(uid).await?.breakdown()),
         AdminRoute::Topology => topology(app, &snapshot).await,
         AdminRoute::Version => Answer::json(200, &json!({ "version": env!("CARGO_PKG_VERSION") })),
     })

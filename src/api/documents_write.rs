@@ -9,7 +9,8 @@ use serde_json::{json, Value};
 
 use super::query_string::{self, percent_encode};
 use super::whole_index::{
-    accepted, custom_metadata, deletion_details, index_missing, index_path, turn, write_of, Creation, Explicitly,
+    accepted, custom_metadata, deletion_details, index_missing, index_path, submit, turn, write_of, Creation,
+    Explicitly,
 };
 use super::{whole_body, Answer, Body, Request, Verb};
 use crate::app::{record_of, App};
@@ -20,7 +21,7 @@ use crate::documents::{
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::store::IndexChange;
 use crate::tasks::{NewTask, Outcome, TaskKind};
-use crate::writes::{carry_out, Reach, Scope, Step, StepBody, Turn, Write};
+use crate::writes::{Reach, Scope, Step, StepBody, Turn, Write};
 
 /// Query parameters of the route that adds documents.
 #[derive(Default)]
@@ -92,13 +93,13 @@ pub async fn add(
                 // The splitter does not know for which index it works.
                 error.message.insert_str(0, &format!("Index `{uid}`: "));
             }
-            return failed_task(app, uid, &parameters, conflict.unwrap_or(error), document_count).await;
+            return failed_task(app, request, uid, &parameters, conflict.unwrap_or(error), document_count).await;
         }
     };
     if let Some(error) = conflict {
-        return failed_task(app, uid, &parameters, error, batch.document_count()).await;
+        return failed_task(app, request, uid, &parameters, error, batch.document_count()).await;
     }
-    send_batch(app, uid, shard_count, verb, &parameters, &batch).await
+    send_batch(app, request, uid, shard_count, verb, &parameters, &batch).await
 }
 
 async fn split(format: PayloadFormat, rules: SplitRules, body: &mut dyn Body) -> Result<SplitBatch, PayloadError> {
@@ -117,6 +118,7 @@ fn primary_key_conflict(own: &str) -> ErrorBody {
 /// What Meilisearch accepts and then fails: a task that no node takes part in.
 async fn failed_task(
     app: &App,
+    request: &Request<'_>,
     uid: &IndexUid,
     parameters: &AddParameters,
     error: ErrorBody,
@@ -124,11 +126,13 @@ async fn failed_task(
 ) -> Result<Answer, ApiError> {
     let mut task = NewTask::settled(TaskKind::DocumentAdditionOrUpdate, Some(uid.clone()), Outcome::Failed(error));
     task.custom_metadata = parameters.custom_metadata.clone();
-    accepted(app, task.with_details(json!({ "receivedDocuments": document_count, "indexedDocuments": 0 }))).await
+    accepted(app, request, task.with_details(json!({ "receivedDocuments": document_count, "indexedDocuments": 0 })))
+        .await
 }
 
 async fn send_batch(
     app: &App,
+    request: &Request<'_>,
     uid: &IndexUid,
     shard_count: u32,
     verb: Verb,
@@ -157,7 +161,7 @@ async fn send_batch(
         }
         (Some(key), Some(own)) if key != own => {
             let error = primary_key_conflict(own);
-            return failed_task(app, uid, parameters, error, batch.document_count()).await;
+            return failed_task(app, request, uid, parameters, error, batch.document_count()).await;
         }
         _ => {}
     }
@@ -178,7 +182,7 @@ async fn send_batch(
         // No documents in an index that exists: nothing for any node to do.
         let task = NewTask::settled(TaskKind::DocumentAdditionOrUpdate, Some(uid.clone()), Outcome::Succeeded);
         let task = NewTask { custom_metadata: parameters.custom_metadata.clone(), ..task };
-        return accepted(app, task.with_details(details(json!(0)))).await;
+        return accepted(app, request, task.with_details(details(json!(0)))).await;
     }
     let write = Write {
         kind: TaskKind::DocumentAdditionOrUpdate,
@@ -191,7 +195,7 @@ async fn send_batch(
         change: is_changed.then_some(IndexChange::Put(record)),
         idempotency: None,
     };
-    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+    submit(app, request, write, turn).await
 }
 
 /// The batch's turn, and the index as it is then. A batch that changes the index's record has the index for itself.
@@ -215,7 +219,7 @@ pub async fn delete_one(app: &App, uid: &IndexUid, id: &str, request: &Request<'
     let hash = Shard::hash_of_key(id);
     let turn = turn(app, uid, Scope::Keys(&[hash])).await?;
     let Ok((_, index)) = app.index(uid) else {
-        return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(1, None, Some(0))).await;
+        return index_missing(app, request, uid, TaskKind::DocumentDeletion, deletion_details(1, None, Some(0))).await;
     };
     let step = Step {
         method: Method::DELETE,
@@ -225,7 +229,7 @@ pub async fn delete_one(app: &App, uid: &IndexUid, id: &str, request: &Request<'
         shards: [Shard::of_hash(hash, index.shard_count)].into_iter().collect(),
         body: StepBody::Empty,
     };
-    delete_by_ids(app, &index, step, 1, custom_metadata, turn).await
+    delete_by_ids(app, request, &index, step, 1, custom_metadata, turn).await
 }
 
 pub async fn delete_batch(
@@ -239,12 +243,19 @@ pub async fn delete_batch(
     let hashes: Vec<u64> = ids.iter().map(|id| Shard::hash_of_key(id)).collect();
     let turn = turn(app, uid, Scope::Keys(&hashes)).await?;
     let Ok((_, index)) = app.index(uid) else {
-        return index_missing(app, uid, TaskKind::DocumentDeletion, deletion_details(ids.len(), None, Some(0))).await;
+        return index_missing(
+            app,
+            request,
+            uid,
+            TaskKind::DocumentDeletion,
+            deletion_details(ids.len(), None, Some(0)),
+        )
+        .await;
     };
     if ids.is_empty() {
         let task = NewTask::settled(TaskKind::DocumentDeletion, Some(uid.clone()), Outcome::Succeeded);
         let task = NewTask { custom_metadata, ..task };
-        return accepted(app, task.with_details(deletion_details(0, None, Some(0)))).await;
+        return accepted(app, request, task.with_details(deletion_details(0, None, Some(0)))).await;
     }
     let mut elements: BTreeMap<Shard, Vec<u8>> = BTreeMap::new();
     for (id, hash) in ids.iter().zip(&hashes) {
@@ -262,11 +273,12 @@ pub async fn delete_batch(
         shards: elements.keys().copied().collect(),
         body: StepBody::Elements(elements.into_iter().map(|(shard, ids)| (shard, vec![Bytes::from(ids)])).collect()),
     };
-    delete_by_ids(app, &index, step, ids.len(), custom_metadata, turn).await
+    delete_by_ids(app, request, &index, step, ids.len(), custom_metadata, turn).await
 }
 
 async fn delete_by_ids(
     app: &App,
+    request: &Request<'_>,
     index: &Index,
     step: Step,
     provided_ids: usize,
@@ -276,5 +288,5 @@ async fn delete_by_ids(
     let details = deletion_details(provided_ids, None, None);
     let write = write_of(index, TaskKind::DocumentDeletion, details, step, None);
     let write = Write { reach: Reach::Documents, custom_metadata, ..write };
-    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+    submit(app, request, write, turn).await
 }

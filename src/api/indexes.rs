@@ -66,7 +66,7 @@ struct CreateBody {
 }
 
 /// The primary key is told to every node, so that none infers its own.
-pub async fn create(app: &App, body: &mut dyn Body) -> Result<Answer, ApiError> {
+pub async fn create(app: &App, request: &Request<'_>, body: &mut dyn Body) -> Result<Answer, ApiError> {
     let body = whole_body(body).await?;
     let body: CreateBody = serde_json::from_slice(&body)
         .map_err(|error| ApiError::new(Code::BadRequest, format!("Invalid value in the request's body: {error}")))?;
@@ -76,11 +76,11 @@ pub async fn create(app: &App, body: &mut dyn Body) -> Result<Answer, ApiError> 
     if app.index(&uid).is_ok() {
         let error = ErrorBody::new(Code::IndexAlreadyExists, format!("Index `{uid}` already exists."));
         let task = NewTask::settled(TaskKind::IndexCreation, Some(uid), Outcome::Failed(error));
-        return accepted(app, task.with_details(json!({ "primaryKey": body.primary_key }))).await;
+        return accepted(app, request, task.with_details(json!({ "primaryKey": body.primary_key }))).await;
     }
-    create_index(app, &uid, body.primary_key.as_deref(), turn).await
+    create_index(app, &uid, body.primary_key.as_deref(), request, turn).await
 }
 
-pub async fn delete(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
-    whole_index::delete_index(app, uid).await
+pub async fn delete(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
+    whole_index::delete_index(app, uid, request).await
 }

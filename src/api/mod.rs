@@ -4,11 +4,14 @@
 //! of `scatter`, `merge`, `documents` and `tasks`, or names the nodes of which one will answer. Nothing here knows Pingora.
 
 mod answer;
+mod batches;
+mod document_edition;
 mod documents_read;
 mod documents_write;
 mod facet_search;
 mod facts;
 mod frequency;
+mod idempotency;
 mod indexes;
 mod query_string;
 mod query_words;
@@ -20,25 +23,41 @@ pub mod search_request;
 mod server_info;
 mod settings;
 mod stats;
+mod task_cancelation;
 mod tasks;
 mod whole_index;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Method;
 
 use crate::app::App;
 use crate::cluster::NodeIndex;
 use crate::documents::MemoryShare;
 use crate::error::{ApiError, Code};
+use crate::tasks::Idempotency;
+use idempotency::KeyedRequest;
 
 pub use answer::Answer;
+pub use idempotency::{IdempotencyKey, KeysUnderWay};
 pub use route::{Access, Route, Verb};
 
 /// What a handler sees of a request.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
+    pub method: &'a Method,
     pub path_and_query: &'a str,
     pub query: Option<&'a str>,
     pub content_type: Option<&'a str>,
+    /// Set while a write is carried out under a client's `Idempotency-Key`.
+    pub keyed: Option<&'a KeyedRequest<'a>>,
+}
+
+impl Request<'_> {
+    /// What the task of this request is to carry.
+    fn idempotency(&self) -> Result<Option<Idempotency>, ApiError> {
+        self.keyed.map(KeyedRequest::idempotency).transpose()
+    }
 }
 
 /// The request's body as it arrives. Refuses, with `payload_too_large`, to grow beyond the configured size.
@@ -100,29 +119,49 @@ impl From<Answer> for Plan {
     }
 }
 
-/// Makes and, unless one node is to answer it, carries out the plan for a request.
-pub async fn plan(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
+/// Makes and, unless one node is to answer it, carries out the plan for a request. `key` is that of a write.
+pub async fn plan(
+    app: &App,
+    route: &Route,
+    request: &Request<'_>,
+    key: Option<&IdempotencyKey>,
+    body: &mut dyn Body,
+) -> Result<Plan, ApiError> {
+    match key {
+        Some(key) => idempotency::once(app, key, route, request, body).await,
+        None => dispatch(app, route, request, body).await,
+    }
+}
+
+async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
     Ok(match route {
         Route::Health => server_info::health().into(),
         Route::Version => server_info::version(app)?,
         Route::Stats => stats::all(app).await?.into(),
         Route::Indexes(Verb::Get) => indexes::list(app, request)?.into(),
-        Route::Indexes(_) => indexes::create(app, body).await?.into(),
-        Route::Index(uid, Verb::Delete) => indexes::delete(app, uid).await?.into(),
+        Route::Indexes(_) => indexes::create(app, request, body).await?.into(),
+        Route::Index(uid, Verb::Delete) => indexes::delete(app, uid, request).await?.into(),
         Route::Index(uid, _) => indexes::get(app, uid)?.into(),
         Route::IndexStats(uid) => stats::one(app, uid).await?.into(),
-        Route::Settings(uid, sub, verb) => settings::handle(app, uid, sub.as_deref(), *verb, body).await?.into(),
+        Route::Settings(uid, sub, verb) => {
+            settings::handle(app, uid, sub.as_deref(), *verb, request, body).await?.into()
+        }
         Route::Documents(uid, Verb::Get) => documents_read::list(app, uid, request).await?.into(),
         Route::Documents(uid, Verb::Delete) => whole_index::delete_all(app, uid, request).await?.into(),
         Route::Documents(uid, verb) => documents_write::add(app, uid, *verb, request, body).await?.into(),
         Route::DocumentsFetch(uid) => documents_read::fetch(app, uid, body).await?.into(),
         Route::DocumentsDeleteBatch(uid) => documents_write::delete_batch(app, uid, request, body).await?.into(),
         Route::DocumentsDelete(uid) => whole_index::delete_by_filter(app, uid, request, body).await?.into(),
+        Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
         Route::Document(uid, id, _) => documents_read::one(app, uid, id)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, body).await?.into(),
-        Route::Tasks => tasks::list(app, request).await?.into(),
+        Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
+        Route::Tasks(_) => tasks::list(app, request).await?.into(),
+        Route::TasksCancel => task_cancelation::cancel(app, request).await?.into(),
+        Route::Batches => batches::list(app, request).await?.into(),
+        Route::Batch(uid) => batches::get(app, *uid).await?.into(),
         Route::Task(uid) => tasks::get(app, *uid).await?.into(),
         Route::Admin(route) => crate::admin::answer(app, *route).await?.into(),
     })

@@ -31,11 +31,15 @@ pub enum Route {
     DocumentsFetch(IndexUid),
     DocumentsDeleteBatch(IndexUid),
     DocumentsDelete(IndexUid),
+    DocumentsEdit(IndexUid),
     /// With the document id, percent-decoded.
     Document(IndexUid, String, Verb),
     Search(IndexUid, Verb),
     FacetSearch(IndexUid),
-    Tasks,
+    Tasks(Verb),
+    TasksCancel,
+    Batches,
+    Batch(TaskUid),
     Task(TaskUid),
     Admin(AdminRoute),
 }
@@ -78,12 +82,16 @@ impl Route {
             (["indexes", uid, "documents", "fetch"], Post) => Route::DocumentsFetch(index(uid)?),
             (["indexes", uid, "documents", "delete-batch"], Post) => Route::DocumentsDeleteBatch(index(uid)?),
             (["indexes", uid, "documents", "delete"], Post) => Route::DocumentsDelete(index(uid)?),
+            (["indexes", uid, "documents", "edit"], Post) => Route::DocumentsEdit(index(uid)?),
             (["indexes", uid, "documents", id], Get | Delete) => {
                 Route::Document(index(uid)?, percent_decode(id).into_owned(), verb)
             }
             (["indexes", uid, "search"], Get | Post) => Route::Search(index(uid)?, verb),
             (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
-            (["tasks"], Get) => Route::Tasks,
+            (["tasks"], Get | Delete) => Route::Tasks(verb),
+            (["tasks", "cancel"], Post) => Route::TasksCancel,
+            (["batches"], Get) => Route::Batches,
+            (["batches", uid], Get) => Route::Batch(batch_uid(uid)?),
             (["tasks", uid], Get) => Route::Task(task_uid(uid)?),
             (["_miroir", rest @ ..], Get) => Route::Admin(AdminRoute::recognise(rest).ok_or_else(|| not_found(path))?),
             (segments, _) => return Err(unserved(segments, method, path)),
@@ -97,6 +105,28 @@ impl Route {
             Route::Admin(_) => Access::AdminKey,
             _ => Access::MasterKey,
         }
+    }
+
+    /// Whether it makes a task: such a request is seen through once it has begun, and may carry an `Idempotency-Key`.
+    pub fn writes(&self) -> bool {
+        match self {
+            Route::Indexes(verb)
+            | Route::Index(_, verb)
+            | Route::Settings(_, _, verb)
+            | Route::Documents(_, verb)
+            | Route::Document(_, _, verb)
+            | Route::Tasks(verb) => *verb != Verb::Get,
+            Route::DocumentsDelete(_)
+            | Route::DocumentsDeleteBatch(_)
+            | Route::DocumentsEdit(_)
+            | Route::TasksCancel => true,
+            _ => false,
+        }
+    }
+
+    /// Whether its handler reads the request's body to the end before it writes anything.
+    pub fn reads_body(&self, method: &Method) -> bool {
+        *method != Method::DELETE && *self != Route::TasksCancel
     }
 
     /// The route as metrics name it: a template, so that the label's values are few.
@@ -113,10 +143,14 @@ impl Route {
             Route::DocumentsFetch(_) => "/indexes/{uid}/documents/fetch",
             Route::DocumentsDeleteBatch(_) => "/indexes/{uid}/documents/delete-batch",
             Route::DocumentsDelete(_) => "/indexes/{uid}/documents/delete",
+            Route::DocumentsEdit(_) => "/indexes/{uid}/documents/edit",
             Route::Document(..) => "/indexes/{uid}/documents/{id}",
             Route::Search(..) => "/indexes/{uid}/search",
             Route::FacetSearch(_) => "/indexes/{uid}/facet-search",
-            Route::Tasks => "/tasks",
+            Route::Tasks(_) => "/tasks",
+            Route::TasksCancel => "/tasks/cancel",
+            Route::Batches => "/batches",
+            Route::Batch(_) => "/batches/{uid}",
             Route::Task(_) => "/tasks/{uid}",
             Route::Admin(route) => route.template(),
         }
@@ -131,6 +165,14 @@ fn task_uid(text: &str) -> Result<TaskUid, ApiError> {
     text.parse().map(TaskUid).map_err(|_| invalid())
 }
 
+fn batch_uid(text: &str) -> Result<TaskUid, ApiError> {
+    let invalid = || {
+        let message = format!("Batch uid `{text}` is invalid. It should only contain numeric characters.");
+        ApiError::new(Code::InvalidBatchUids, message)
+    };
+    text.parse().map(TaskUid).map_err(|_| invalid())
+}
+
 fn not_found(path: &str) -> ApiError {
     ApiError::new(Code::NotFound, format!("There is no route `{path}`."))
 }
@@ -140,13 +182,12 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
 }
 
 /// Meilisearch's route families that Miroir does not serve: clients learn that it is Miroir who lacks them.
-const UNSERVED: [&str; 12] = [
+const UNSERVED: [&str; 11] = [
     "keys",
     "multi-search",
     "swap-indexes",
     "dumps",
     "snapshots",
-    "batches",
     "experimental-features",
     "network",
     "webhooks",
@@ -159,7 +200,7 @@ fn unserved(segments: &[&str], method: &Method, path: &str) -> ApiError {
     let not_supported = || ApiError::new(Code::MiroirNotSupported, format!("Miroir does not serve {method} `{path}`."));
     match segments {
         [family, ..] if UNSERVED.contains(family) => not_supported(),
-        ["tasks" | "indexes", ..] => not_supported(),
+        ["tasks" | "indexes" | "batches", ..] => not_supported(),
         ["health" | "version" | "stats" | "_miroir"] => no_such_method(method, path),
         _ => not_found(path),
     }
@@ -182,6 +223,9 @@ mod tests {
             (Method::GET, "/indexes/m/documents/a%20b", Route::Document(uid("m"), "a b".to_owned(), Verb::Get)),
             (Method::POST, "/indexes/m/documents/delete-batch", Route::DocumentsDeleteBatch(uid("m"))),
             (Method::GET, "/tasks/12", Route::Task(TaskUid(12))),
+            (Method::DELETE, "/tasks", Route::Tasks(Verb::Delete)),
+            (Method::POST, "/tasks/cancel", Route::TasksCancel),
+            (Method::GET, "/batches/3", Route::Batch(TaskUid(3))),
         ];
         for (method, path, expected) in cases {
             assert_eq!(Route::recognise(&method, path).unwrap(), expected);

@@ -8,8 +8,8 @@ use http::Method;
 use serde_json::{json, Map, Value};
 
 use super::search::worded_by_a_node;
-use super::whole_index::{index_path, to_all, turn, Creation, Explicitly};
-use super::{facts, whole_body, Answer, Body, Verb};
+use super::whole_index::{index_path, submit, to_all, turn, Creation, Explicitly};
+use super::{facts, whole_body, Answer, Body, Request, Verb};
 use crate::app::{record_of, App};
 use crate::cluster::{Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
@@ -18,7 +18,7 @@ use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 use crate::store::IndexChange;
 use crate::tasks::TaskKind;
-use crate::writes::{carry_out, Reach, Scope, StepBody, Write};
+use crate::writes::{Reach, Scope, StepBody, Write};
 
 /// The settings that reading depends on, and which are therefore kept in the index's record: what the merge must know, and what
 /// decides how a query is split into words.
@@ -67,6 +67,7 @@ pub async fn handle(
     uid: &IndexUid,
     sub_route: Option<&str>,
     verb: Verb,
+    request: &Request<'_>,
     body: &mut dyn Body,
 ) -> Result<Answer, ApiError> {
     let member = match sub_route {
@@ -83,14 +84,14 @@ pub async fn handle(
     };
     match (verb, member) {
         (Verb::Get, member) => read(app, uid, member.as_deref()).await,
-        (Verb::Delete, Some(member)) => write(app, uid, Map::from_iter([(member, Value::Null)])).await,
-        (Verb::Delete, None) => reset_all(app, uid).await,
+        (Verb::Delete, Some(member)) => write(app, request, uid, Map::from_iter([(member, Value::Null)])).await,
+        (Verb::Delete, None) => reset_all(app, request, uid).await,
         (_, Some(member)) => {
             let value = parse(&whole_body(body).await?)?;
-            write(app, uid, Map::from_iter([(member, value)])).await
+            write(app, request, uid, Map::from_iter([(member, value)])).await
         }
         (_, None) => match parse(&whole_body(body).await?)? {
-            Value::Object(patch) => write(app, uid, patch).await,
+            Value::Object(patch) => write(app, request, uid, patch).await,
             _ => Err(ApiError::new(Code::BadRequest, "Invalid value type: expected an object")),
         },
     }
@@ -197,7 +198,12 @@ fn merge_patch(target: &mut Value, patch: &Value) {
     }
 }
 
-async fn write(app: &App, uid: &IndexUid, patch: Map<String, Value>) -> Result<Answer, ApiError> {
+async fn write(
+    app: &App,
+    request: &Request<'_>,
+    uid: &IndexUid,
+    patch: Map<String, Value>,
+) -> Result<Answer, ApiError> {
     if patch.get("filterableAttributes").is_some_and(mentions_own_field) {
         let message = format!("`{SHARD_FIELD}` is Miroir's own field and cannot be set.");
         return Err(ApiError::new(Code::MiroirReservedField, message));
@@ -228,7 +234,7 @@ async fn write(app: &App, uid: &IndexUid, patch: Map<String, Value>) -> Result<A
         change: is_changed.then_some(IndexChange::Put(record)),
         idempotency: None,
     };
-    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+    submit(app, request, write, turn).await
 }
 
 fn mentions_own_field(attributes: &Value) -> bool {
@@ -236,10 +242,10 @@ fn mentions_own_field(attributes: &Value) -> bool {
 }
 
 /// Every setting that the nodes have is set to its default in one patch, so that Miroir's field stays filterable throughout.
-async fn reset_all(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
+async fn reset_all(app: &App, request: &Request<'_>, uid: &IndexUid) -> Result<Answer, ApiError> {
     let (snapshot, index) = app.index(uid)?;
     let names = of_one_node(app, &snapshot, &index).await?;
-    write(app, uid, names.into_iter().map(|(name, _)| (name, Value::Null)).collect()).await
+    write(app, request, uid, names.into_iter().map(|(name, _)| (name, Value::Null)).collect()).await
 }
 
 #[cfg(test)]

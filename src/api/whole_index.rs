@@ -24,16 +24,29 @@ pub async fn turn(app: &App, uid: &IndexUid, scope: Scope<'_>) -> Result<Turn, A
     app.order.turn(uid, scope, Instant::now() + app.request_timeout()).await
 }
 
+/// Carries a write out for `request`, and answers with the summary of its task.
+pub async fn submit(app: &App, request: &Request<'_>, mut write: Write, turn: Turn) -> Result<Answer, ApiError> {
+    write.idempotency = request.idempotency()?;
+    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+}
+
 /// Registers a task that no node has a part in, and answers with its summary.
-pub async fn accepted(app: &App, task: NewTask) -> Result<Answer, ApiError> {
+pub async fn accepted(app: &App, request: &Request<'_>, mut task: NewTask) -> Result<Answer, ApiError> {
+    task.idempotency = request.idempotency()?;
     Ok(Answer::accepted(&settled(app, task).await?))
 }
 
 /// A write to an index that does not exist: Meilisearch takes it and fails its task.
-pub async fn index_missing(app: &App, uid: &IndexUid, kind: TaskKind, details: Value) -> Result<Answer, ApiError> {
+pub async fn index_missing(
+    app: &App,
+    request: &Request<'_>,
+    uid: &IndexUid,
+    kind: TaskKind,
+    details: Value,
+) -> Result<Answer, ApiError> {
     let error = ApiError::index_not_found(uid.as_str()).body;
     let task = NewTask::settled(kind, Some(uid.clone()), Outcome::Failed(error));
-    accepted(app, task.with_details(details)).await
+    accepted(app, request, task.with_details(details)).await
 }
 
 /// `details` of a task that deletes documents; `deleted` is null until the nodes have counted.
@@ -124,6 +137,7 @@ pub async fn create_index(
     app: &App,
     uid: &IndexUid,
     primary_key: Option<&str>,
+    request: &Request<'_>,
     turn: Turn,
 ) -> Result<Answer, ApiError> {
     let Creation { steps, record } = Creation::of(app, uid, primary_key, Explicitly::Yes);
@@ -138,7 +152,7 @@ pub async fn create_index(
         change: Some(IndexChange::Put(record)),
         idempotency: None,
     };
-    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+    submit(app, request, write, turn).await
 }
 
 pub async fn delete_all(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
@@ -147,11 +161,11 @@ pub async fn delete_all(app: &App, uid: &IndexUid, request: &Request<'_>) -> Res
     // Meilisearch names neither ids nor a filter here.
     let details = |deleted: Option<u64>| json!({ "deletedDocuments": deleted });
     let Ok((_, index)) = app.index(uid) else {
-        return index_missing(app, uid, TaskKind::DocumentDeletion, details(Some(0))).await;
+        return index_missing(app, request, uid, TaskKind::DocumentDeletion, details(Some(0))).await;
     };
     let path = index_path(uid, "/documents");
     let step = to_all(TaskKind::DocumentDeletion, Method::DELETE, path, StepBody::Empty, index.shard_count);
-    delete_documents(app, &index, step, details(None), custom_metadata, turn).await
+    delete_documents(app, request, &index, step, details(None), custom_metadata, turn).await
 }
 
 pub async fn delete_by_filter(
@@ -172,16 +186,17 @@ pub async fn delete_by_filter(
     let turn = turn(app, uid, Scope::Whole).await?;
     let Ok((_, index)) = app.index(uid) else {
         let details = deletion_details(0, Some(&original), Some(0));
-        return index_missing(app, uid, TaskKind::DocumentDeletion, details).await;
+        return index_missing(app, request, uid, TaskKind::DocumentDeletion, details).await;
     };
     let path = index_path(uid, "/documents/delete");
     let step = to_all(TaskKind::DocumentDeletion, Method::POST, path, StepBody::Whole(body), index.shard_count);
     let details = deletion_details(0, Some(&original), None);
-    delete_documents(app, &index, step, details, custom_metadata, turn).await
+    delete_documents(app, request, &index, step, details, custom_metadata, turn).await
 }
 
 async fn delete_documents(
     app: &App,
+    request: &Request<'_>,
     index: &Arc<Index>,
     step: Step,
     details: Value,
@@ -190,7 +205,7 @@ async fn delete_documents(
 ) -> Result<Answer, ApiError> {
     let step = Step { takes_metadata: true, ..step };
     let write = Write { custom_metadata, ..write_of(index, TaskKind::DocumentDeletion, details, step, None) };
-    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+    submit(app, request, write, turn).await
 }
 
 /// The only query parameter of the routes that delete documents.
@@ -206,14 +221,14 @@ pub fn custom_metadata(request: &Request<'_>) -> Result<Option<String>, ApiError
 }
 
 /// Deletes an index on every node. Requests no longer see it from the moment at which the write has been taken.
-pub async fn delete_index(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
+pub async fn delete_index(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
     let turn = turn(app, uid, Scope::Whole).await?;
     let Ok((_, index)) = app.index(uid) else {
-        return index_missing(app, uid, TaskKind::IndexDeletion, json!({ "deletedDocuments": 0 })).await;
+        return index_missing(app, request, uid, TaskKind::IndexDeletion, json!({ "deletedDocuments": 0 })).await;
     };
     let kind = TaskKind::IndexDeletion;
     let step = to_all(kind, Method::DELETE, index_path(uid, ""), StepBody::Empty, index.shard_count);
     let details = json!({ "deletedDocuments": null });
     let write = write_of(&index, kind, details, step, Some(IndexChange::Delete(uid.clone())));
-    Ok(Answer::accepted(&carry_out(app, write, turn).await?))
+    submit(app, request, write, turn).await
 }

@@ -8,9 +8,11 @@ use super::authenticate::authenticate;
 use super::body::ClientBody;
 use super::context::Context;
 use super::respond;
-use crate::api::{self, Access, Answer, Body, Plan, Request, Route, Verb};
+use crate::api::{self, Access, Answer, Body, IdempotencyKey, Plan, Request, Route};
 use crate::app::App;
 use crate::error::{ApiError, Code};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Returns whether the client has been answered.
 pub async fn run(app: &App, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -36,6 +38,8 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::to_owned);
     let content_type = text(http::header::CONTENT_TYPE);
     let content_encoding = text(http::header::CONTENT_ENCODING);
+    let key: Vec<Vec<u8>> =
+        header.headers.get_all(IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect();
     let recognised = Route::recognise(&method, &path);
     // Whoever may not see anything does not learn which routes there are.
     let access = recognised.as_ref().map_or(Access::MasterKey, Route::access);
@@ -46,10 +50,15 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
     }
 
+    let writes = route.writes();
+    // Reading may be repeated as it is.
+    let key = if writes { idempotency_key(&key)? } else { None };
     let request = Request {
+        method: &method,
         path_and_query: &path_and_query,
         query: path_and_query.split_once('?').map(|(_, query)| query),
         content_type: content_type.as_deref(),
+        keyed: None,
     };
     let mut body = ClientBody::new(
         session,
@@ -58,24 +67,21 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         &app.body_memory,
         app.request_timeout(),
     );
-    if writes(&route) {
+    if writes {
         // Never cut short: a write that some nodes have taken must be seen through. Each of its waits has its own deadline.
-        return api::plan(app, &route, &request, &mut body as &mut dyn Body).await;
+        return api::plan(app, &route, &request, key.as_ref(), &mut body as &mut dyn Body).await;
     }
-    match timeout(app.request_timeout(), api::plan(app, &route, &request, &mut body)).await {
+    match timeout(app.request_timeout(), api::plan(app, &route, &request, None, &mut body)).await {
         Ok(plan) => plan,
         Err(_) => Err(ApiError::new(Code::MiroirTimeout, "The request could not be answered in time.")),
     }
 }
 
-fn writes(route: &Route) -> bool {
-    match route {
-        Route::Indexes(verb)
-        | Route::Index(_, verb)
-        | Route::Settings(_, _, verb)
-        | Route::Documents(_, verb)
-        | Route::Document(_, _, verb) => *verb != Verb::Get,
-        Route::DocumentsDelete(_) | Route::DocumentsDeleteBatch(_) => true,
-        _ => false,
+/// Two keys would leave it open which one counts, so they are refused like one that cannot be read.
+fn idempotency_key(values: &[Vec<u8>]) -> Result<Option<IdempotencyKey>, ApiError> {
+    match values {
+        [] => Ok(None),
+        [value] => IdempotencyKey::parse(value).map(Some),
+        _ => IdempotencyKey::parse(b"").map(Some),
     }
 }

@@ -76,6 +76,8 @@ pub enum Change {
     UpdateTask(Box<Task>),
     /// Deletes a task, with the idempotency key that led to it.
     DeleteTask(TaskUid),
+    /// Frees the idempotency key that led to a task, which stays: the write was refused and may be sent again.
+    ForgetKey(TaskUid),
     DeletePayload(PayloadId),
     /// Adds to what the node is stale in.
     AddStale(StaleReplica),

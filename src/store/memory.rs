@@ -43,6 +43,7 @@ impl State {
                 self.tasks.remove(&uid);
                 self.idempotency.retain(|_, (_, write)| write.task != uid);
             }
+            Change::ForgetKey(uid) => self.idempotency.retain(|_, (_, write)| write.task != uid),
             Change::DeletePayload(id) => drop(self.payloads.remove(&id)),
             Change::AddStale(stale) => {
                 self.stale.entry((stale.node, stale.index_uid)).or_default().extend(&stale.shards);

@@ -108,6 +108,12 @@ pub enum StoreError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::IdempotencyKeyTaken) {
+            return ApiError::new(
+                Code::MiroirIdempotencyKeyReused,
+                "The `Idempotency-Key` has been used by another write at the same time.",
+            );
+        }
         ApiError::new(Code::MiroirStoreUnavailable, format!("Miroir cannot reach its own records: {error}."))
     }
 }

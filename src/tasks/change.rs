@@ -31,14 +31,28 @@ impl<'a> Changes<'a> {
 
     /// Changes a task, if it is followed and `change` says that it did change.
     pub fn task(&mut self, uid: TaskUid, change: impl FnOnce(&mut Task) -> bool) {
+        let was_final;
         if let Some(task) = self.changed.get_mut(&uid) {
+            was_final = task.status.is_final();
             change(task);
         } else if let Some(task) = self.following.get(uid) {
+            was_final = task.status.is_final();
             let mut task = (*task).clone();
             if change(&mut task) {
                 self.changed.insert(uid, task);
             }
+        } else {
+            return;
         }
+        if !was_final {
+            self.tell_canceler(uid);
+        }
+    }
+
+    /// If the task has just ended and was to be canceled, the one that cancels it learns of it in the same commit.
+    fn tell_canceler(&mut self, uid: TaskUid) {
+        let Some((by, is_canceled)) = self.changed.get_mut(&uid).and_then(Task::canceled_in_time) else { return };
+        self.task(by, |task| task.one_named_ended(is_canceled));
     }
 
     /// Another change in the same commit.
@@ -72,6 +86,10 @@ impl<'a> Changes<'a> {
             let payload = before.as_ref().and_then(|before| Some(before.replay.as_ref()?.payload));
             if task.replay.is_none() {
                 changes.extend(payload.map(Change::DeletePayload));
+            }
+            let unequal = task.unequal_replicas();
+            if !unequal.is_empty() && before.is_none_or(|before| before.unequal_replicas() != unequal) {
+                changes.extend(unequal.into_iter().map(Change::AddStale));
             }
         }
         let tasks = self.into_tasks();

@@ -1,12 +1,15 @@
 //! Tasks: what becomes of each client write, told as one Meilisearch would tell it.
 //!
 //! Nodes number their tasks independently; Miroir keeps one record per client write with the node tasks (legs) under
-//! it. `task` is the state machine, `leg` one node's part in it, `view` its shape for clients, `query` the filters of `GET /tasks`, `registry`
+//! it. `task` is the state machine, `leg` one node's part in it, `cancelation` what canceling does to
+//! tasks, `view` and `batch` their shapes for clients, `query` the filters of `GET /tasks`, `registry`
 //! what the rest of Miroir talks to, `change` how changes of tasks share commits,
 //! `reconcile` the loop that asks the nodes, `follow` whom it asks for what, `replicas` which of them lag.
 //!
 //! Nothing here knows how a node is reached (`NodeTasks` does) or where records are kept (`store` does).
 
+mod batch;
+mod cancelation;
 mod change;
 mod follow;
 mod kind;
@@ -19,6 +22,8 @@ mod report;
 mod task;
 mod view;
 
+pub use batch::BatchView;
+pub use cancelation::Cancelation;
 pub use kind::{TaskKind, TaskStatus};
 pub use leg::{Acknowledgement, Doubt, NodeTask};
 pub use query::{parse_task_uid, TaskFilter, TaskQuery};

@@ -97,11 +97,27 @@ impl TaskQuery {
             "beforeStartedAt" => filter.started_at.before = before(name, &value, Code::InvalidTaskBeforeStartedAt)?,
             "afterFinishedAt" => filter.finished_at.after = after(name, &value, Code::InvalidTaskAfterFinishedAt)?,
             "beforeFinishedAt" => filter.finished_at.before = before(name, &value, Code::InvalidTaskBeforeFinishedAt)?,
-            _ => return Err(unknown_parameter(name)),
+            _ => return Err(unknown_parameter(name, &PARAMETERS)),
         }
         Ok(())
     }
 }
+
+/// The parameters of `POST /tasks/cancel` and `DELETE /tasks`, in the order of Meilisearch's message for an unknown one.
+const FILTERS: [&str; 12] = [
+    "uids",
+    "batchUids",
+    "canceledBy",
+    "types",
+    "statuses",
+    "indexUids",
+    "afterEnqueuedAt",
+    "beforeEnqueuedAt",
+    "afterStartedAt",
+    "beforeStartedAt",
+    "afterFinishedAt",
+    "beforeFinishedAt",
+];
 
 impl TimeRange {
     fn contains(&self, time: Option<OffsetDateTime>) -> bool {
@@ -111,6 +127,35 @@ impl TimeRange {
 }
 
 impl TaskFilter {
+    /// Reads the query string of a request to "cancel" or "delete" tasks, which must name some filter.
+    pub fn parse_to(verb: &str, query_string: &str) -> Result<Self, ApiError> {
+        let mut query = TaskQuery::default();
+        let mut is_empty = true;
+        for (name, value) in form_urlencoded::parse(query_string.as_bytes()) {
+            if !FILTERS.contains(&name.as_ref()) {
+                return Err(unknown_parameter(&name, &FILTERS));
+            }
+            query.set(&name, value)?;
+            is_empty = false;
+        }
+        if is_empty {
+            let message = format!(
+                "Query parameters to filter the tasks to {verb} are missing. Available query parameters are: `uids`, \
+                 `indexUids`, `statuses`, `types`, `canceledBy`, `beforeEnqueuedAt`, `afterEnqueuedAt`, `beforeStartedAt`, \
+                 `afterStartedAt`, `beforeFinishedAt`, `afterFinishedAt`."
+            );
+            return Err(ApiError::new(Code::MissingTaskFilters, message));
+        }
+        Ok(query.filter)
+    }
+
+    /// The same, with only those statuses that `are_wanted`.
+    #[must_use]
+    pub fn with_statuses(self, are_wanted: impl Fn(TaskStatus) -> bool) -> Self {
+        let statuses = self.statuses.unwrap_or_else(|| TaskStatus::ALL.to_vec());
+        Self { statuses: Some(statuses.into_iter().filter(|status| are_wanted(*status)).collect()), ..self }
+    }
+
     /// The meaning of a filter, for stores that have no query language of their own and as the reference for those
     /// that have.
     pub fn matches(&self, task: &Task) -> bool {
@@ -220,7 +265,7 @@ fn date_time(
     Ok(Some(midnight.checked_add(added_to_a_date).unwrap_or(midnight)))
 }
 
-fn unknown_parameter(name: &str) -> ApiError {
+fn unknown_parameter(name: &str, parameters: &[&'static str]) -> ApiError {
     // Meilisearch's allowance of typos by length, for "did you mean".
     let typos_max = match name.len() {
         0..=3 => 0,
@@ -230,13 +275,13 @@ fn unknown_parameter(name: &str) -> ApiError {
         18..=24 => 4,
         _ => 5,
     };
-    let nearest = PARAMETERS
+    let nearest = parameters
         .iter()
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .filter(|(distance, _)| typos_max > 0 && *distance <= typos_max)
         .min_by_key(|(distance, _)| *distance);
     let hint = nearest.map(|(_, known)| format!("did you mean `{known}`? ")).unwrap_or_default();
-    let known = backticked(PARAMETERS.into_iter());
+    let known = backticked(parameters.iter().copied());
     ApiError::new(Code::BadRequest, format!("Unknown parameter `{name}`: {hint}expected one of {known}"))
 }
 
@@ -279,6 +324,18 @@ mod tests {
         assert_eq!(query, TaskQuery::default());
         assert_eq!(TaskQuery::parse("uids=").unwrap().filter.uids, Some(vec![]));
         assert_eq!(TaskQuery::parse("").unwrap().limit, 20);
+    }
+
+    #[test]
+    fn canceling_and_deleting_need_a_filter_and_take_no_page() {
+        let refused = |query: &str| TaskFilter::parse_to("delete", query).unwrap_err();
+        assert!(refused("").is(Code::MissingTaskFilters));
+        assert!(refused("").body.message.starts_with("Query parameters to filter the tasks to delete are missing."));
+        let unknown = refused("limit=3").body.message;
+        assert!(unknown.starts_with("Unknown parameter `limit`: expected one of `uids`, `batchUids`, "), "{unknown}");
+        assert_eq!(TaskFilter::parse_to("cancel", "uids=*").unwrap(), TaskFilter::default());
+        let unfinished = TaskFilter::default().with_statuses(|status| !status.is_final());
+        assert_eq!(unfinished.statuses.unwrap(), [TaskStatus::Enqueued, TaskStatus::Processing]);
     }
 
     #[test]

@@ -46,6 +46,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often finished tasks beyond their ttl are deleted.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How often idempotency keys are forgotten: at two thousand writes a second their number is at most an eighth too high.
+const FORGET_KEYS_INTERVAL: Duration = Duration::from_secs(60);
+
 /// When a node is asked next.
 struct Pace {
     is_asking: bool,
@@ -107,6 +110,7 @@ impl TaskRegistry {
             _ = shutdown.wait_for(|stop| *stop) => {}
             () = self.reconcile(nodes) => {}
             () = self.prune_regularly() => {}
+            () = self.forget_keys_regularly() => {}
         }
     }
 
@@ -213,6 +217,16 @@ impl TaskRegistry {
             interval.tick().await;
             if let Err(error) = self.prune(OffsetDateTime::now_utc()).await {
                 log::warn!("old tasks could not be deleted, which is tried again later: {error}");
+            }
+        }
+    }
+
+    async fn forget_keys_regularly(&self) {
+        let mut interval = tokio::time::interval(FORGET_KEYS_INTERVAL);
+        loop {
+            interval.tick().await;
+            if let Err(error) = self.forget_keys(OffsetDateTime::now_utc()).await {
+                log::warn!("old idempotency keys could not be forgotten, which is tried again later: {error}");
             }
         }
     }

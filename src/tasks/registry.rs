@@ -10,8 +10,9 @@ use tokio::time::Instant;
 
 use super::change::Pending;
 use super::follow::{Following, WANTED_FOR};
+use super::kind::TaskStatus;
 use super::leg::NodeTask;
-use super::query::TaskQuery;
+use super::query::{TaskFilter, TaskQuery};
 use super::replicas::Replicas;
 use super::task::{NewTask, Task};
 use super::view::TaskPage;
@@ -21,6 +22,12 @@ use crate::store::{Change, PayloadPart, StaleReplica, Store, StoreError};
 
 /// Tasks deleted in one write when pruning: short enough that writes of clients do not wait behind it.
 const PRUNE_BATCH: u32 = 1_000;
+/// How long an idempotency key is remembered.
+const KEYS_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Idempotency keys that are remembered; beyond that the oldest are forgotten.
+const KEYS_MAX: u64 = 1_000_000;
+/// Keys forgotten in one write. Each counts all keys, so fewer at a time would cost more in all.
+const KEYS_BATCH: u32 = 5_000;
 /// Tasks changed in one commit when a node leaves.
 const CHANGE_BATCH: usize = 1_000;
 /// Unfinished tasks of one page that count as waited for; more than a client can wait for by polling a list.
@@ -210,7 +217,12 @@ impl TaskRegistry {
         let mut following = self.following();
         // Before anybody sees that a task did not wait for a replica, that replica is not read any more.
         for task in &changed {
-            self.replicas.changed(following.get(task.uid).as_deref(), task);
+            let before = following.get(task.uid);
+            self.replicas.changed(before.as_deref(), task);
+            let unequal = task.unequal_replicas();
+            if before.is_none_or(|before| before.unequal_replicas() != unequal) {
+                unequal.iter().for_each(|replica| self.replicas.go_stale(replica));
+            }
         }
         let (finished, sooner) = following.publish(changed, Instant::now());
         drop(following);
@@ -238,6 +250,33 @@ impl TaskRegistry {
         Ok(())
     }
 
+    /// How many tasks match, whatever their status.
+    pub async fn count(&self, filter: &TaskFilter) -> Result<u64, ApiError> {
+        let query = TaskQuery { filter: filter.clone(), limit: 0, ..TaskQuery::default() };
+        Ok(self.store.tasks(&query).await?.total)
+    }
+
+    /// Deletes the tasks that match, have ended, and are not followed any more, in batches. Returns how many.
+    pub async fn delete(&self, filter: TaskFilter) -> Result<u64, ApiError> {
+        let filter = filter.with_statuses(TaskStatus::is_final);
+        // Newest first, so that those which come meanwhile do not make it endless.
+        let mut query = TaskQuery { filter, limit: PRUNE_BATCH, ..TaskQuery::default() };
+        let mut deleted = 0;
+        loop {
+            let page = self.store.tasks(&query).await?;
+            let over = page.tasks.iter().filter(|task| !task.is_followed());
+            let changes: Vec<Change> = over.map(|task| Change::DeleteTask(task.uid)).collect();
+            deleted += changes.len() as u64;
+            if !changes.is_empty() {
+                self.store.apply(changes).await?;
+            }
+            match page.next {
+                Some(next) => query.from = Some(next),
+                None => return Ok(deleted),
+            }
+        }
+    }
+
     /// Deletes tasks that finished longer than the ttl before `now`, in batches. Returns how many.
     pub async fn prune(&self, now: OffsetDateTime) -> Result<u64, ApiError> {
         let before = now - self.ttl;
@@ -248,6 +287,18 @@ impl TaskRegistry {
             self.counters.pruned.fetch_add(u64::from(deleted), Ordering::Relaxed);
             if deleted < PRUNE_BATCH {
                 return Ok(pruned);
+            }
+        }
+    }
+
+    /// Forgets idempotency keys that are older than a day, or beyond a million, in batches. Returns how many.
+    pub async fn forget_keys(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let batch = self.store.forget_idempotency_keys(now - KEYS_TTL, KEYS_MAX, KEYS_BATCH).await?;
+            forgotten += u64::from(batch);
+            if batch < KEYS_BATCH {
+                return Ok(forgotten);
             }
         }
     }

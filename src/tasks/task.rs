@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
+use super::cancelation::Cancelation;
 use super::kind::{TaskKind, TaskStatus};
 use super::leg::{Acknowledgement, Doubt, NodeTask};
 use super::report::{Counts, NodeTaskReport};
@@ -128,6 +129,9 @@ pub struct Task {
     pub error: Option<ErrorBody>,
     #[serde(default)]
     pub canceled_by: Option<TaskUid>,
+    /// Of a task that cancels others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelation: Option<Cancelation>,
     #[serde(default)]
     pub custom_metadata: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
@@ -163,6 +167,7 @@ impl Task {
             details: new.details,
             error: None,
             canceled_by: None,
+            cancelation: None,
             custom_metadata: new.custom_metadata,
             enqueued_at: new.enqueued_at,
             started_at: None,
@@ -208,6 +213,7 @@ impl Task {
             changed |= change(leg);
         }
         if changed {
+            self.strike_off_undelivered(OffsetDateTime::now_utc());
             self.summarize_legs();
         }
         changed
@@ -247,7 +253,7 @@ impl Task {
         self.legs.iter_mut().find(|leg| leg.node == *node && leg.step == step && leg.is_undelivered())
     }
 
-    fn forget_replay(&mut self) {
+    pub(super) fn forget_replay(&mut self) {
         if !self.legs.iter().any(NodeTask::is_undelivered) {
             self.replay = None;
         }
@@ -294,11 +300,16 @@ impl Task {
     }
 
     pub fn is_followed(&self) -> bool {
-        self.open_legs().next().is_some()
+        self.open_legs().next().is_some() || self.awaits_others()
+    }
+
+    /// Whether it has named tasks to be canceled that have not ended.
+    fn awaits_others(&self) -> bool {
+        self.cancelation.is_some_and(|cancelation| cancelation.awaited > 0)
     }
 
     /// Derives the task's own state from its legs' alone, so that the order of events cannot matter.
-    fn summarize_legs(&mut self) {
+    pub(super) fn summarize_legs(&mut self) {
         if self.status.is_final() || self.legs.iter().all(|leg| leg.status == TaskStatus::Enqueued) {
             return;
         }
@@ -306,12 +317,12 @@ impl Task {
         let started_at = self.legs.iter().filter_map(|leg| leg.started_at).min();
         self.started_at = started_at.map(|at| at.max(self.enqueued_at));
         let awaited = || self.legs.iter().filter(|leg| !leg.lags);
-        if awaited().any(|leg| !leg.status.is_final()) {
+        if awaited().any(|leg| !leg.status.is_final()) || self.awaits_others() {
             self.status = TaskStatus::Processing;
             return;
         }
         let failed = awaited().find(|leg| leg.status == TaskStatus::Failed);
-        let canceled = awaited().any(|leg| leg.status == TaskStatus::Canceled);
+        let canceled = awaited().any(|leg| leg.status == TaskStatus::Canceled && !self.is_made_good(leg));
         (self.status, self.error) = match failed {
             Some(leg) => (TaskStatus::Failed, Some(leg.error.clone().unwrap_or_else(unexplained_failure))),
             None if canceled => (TaskStatus::Canceled, None),
@@ -331,7 +342,11 @@ impl Task {
         let total = |count: fn(&Counts) -> Option<u64>| {
             let sum: u64 = self.legs.iter().filter_map(|leg| count(&leg.counts)).sum();
             // Replicas that lag have not counted: those that have stand for them, by their shards.
-            let silent = copies_of(&mut self.legs.iter().filter(|leg| leg.lags && !leg.status.is_final()));
+            let is_silent = |leg: &&NodeTask| match leg.status {
+                TaskStatus::Canceled => self.status == TaskStatus::Succeeded,
+                status => leg.lags && !status.is_final(),
+            };
+            let silent = copies_of(&mut self.legs.iter().filter(is_silent));
             let sum =
                 if silent == 0 || silent >= all { sum } else { (sum * all as u64).div_ceil((all - silent) as u64) };
             // Rounded up: a document that only some of its replicas held was there all the same.
@@ -342,8 +357,13 @@ impl Task {
             ("deletedDocuments", total(|counts| counts.deleted_documents)),
             ("editedDocuments", total(|counts| counts.edited_documents)),
         ];
-        let (succeeded, lags) = (self.status == TaskStatus::Succeeded, self.legs.iter().any(|leg| leg.lags));
+        let succeeded = self.status == TaskStatus::Succeeded;
+        let lags = self.legs.iter().any(|leg| leg.lags || leg.status == TaskStatus::Canceled);
+        let canceled_tasks = self.cancelation.map(|cancelation| cancelation.canceled);
         let Some(details) = &mut self.details else { return };
+        if let Some(count) = canceled_tasks {
+            details.insert("canceledTasks".to_owned(), Value::from(count));
+        }
         let received = details.get("receivedDocuments").cloned();
         for (name, count) in counted {
             if let Some(value @ Value::Null) = details.get_mut(name) {

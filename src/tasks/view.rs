@@ -57,7 +57,8 @@ impl Task {
             index_uid: self.index_uid.as_ref().map(|uid| uid.as_str()),
             status: self.status,
             kind: self.kind,
-            canceled_by: self.canceled_by.map(|uid| uid.0),
+            // Until then it may still turn out that it came too late.
+            canceled_by: self.canceled_by.filter(|_| self.status == TaskStatus::Canceled).map(|uid| uid.0),
             details: self.details.as_ref(),
             error: self.error.as_ref(),
             duration: self.duration(),
@@ -116,7 +117,7 @@ impl TaskPage {
 }
 
 /// Meilisearch's form of a duration: days and seconds, with three, six or nine decimals as needed.
-fn iso_8601<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn iso_8601<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match duration {
         Some(duration) if !duration.is_negative() => serializer.serialize_str(&iso_8601_text(*duration)),
         _ => serializer.serialize_none(),

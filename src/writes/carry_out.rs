@@ -336,6 +336,7 @@ impl<'a> Delivering<'a> {
             .collect();
         let change = self.write.change.clone();
         let stored = change.clone();
+        let frees_key = refused.is_some() && self.write.idempotency.is_some();
         self.app
             .tasks
             .change(move |changes| {
@@ -361,6 +362,9 @@ impl<'a> Delivering<'a> {
                 });
                 if let Some(change) = stored {
                     changes.also(Change::from(change));
+                }
+                if frees_key {
+                    changes.also(Change::ForgetKey(uid));
                 }
             })
             .await?;

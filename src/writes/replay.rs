@@ -114,8 +114,12 @@ impl Replaying<'_> {
     /// Gives the node the oldest entries of its log, side by side where they touch different shards: a node that lags must catch
     /// up with clients that write side by side. What it has taken is committed together, whatever stops the rest.
     async fn some(&self) -> Result<(), Stop> {
-        let entries = self.oldest();
+        let mut entries = self.oldest();
         self.note_doubts(&entries).await?;
+        // Whatever was struck off before the doubts were noted is not sent; afterwards nothing is struck off.
+        entries.retain(|entry| {
+            self.app.tasks.followed(entry.task).is_some_and(|task| self.entry(&task, entry.step).is_some())
+        });
         let mut round = Round::new(entries.iter().map(Entry::touches).collect());
         let mut sending = FuturesUnordered::new();
         let (mut replayed, mut stopped) = (Vec::new(), None);

@@ -160,6 +160,7 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::DeleteIndex(uid) => execute(transaction, "DELETE FROM indexes WHERE uid = ?1", [uid.as_str()]),
         Change::UpdateTask(task) => update_task(transaction, task),
         Change::DeleteTask(uid) => delete_task(transaction, uid.0),
+        Change::ForgetKey(uid) => execute(transaction, "DELETE FROM idempotency WHERE task = ?1", [uid.0]),
         Change::DeletePayload(id) => execute(transaction, "DELETE FROM payloads WHERE payload = ?1", [id.0 as i64]),
         Change::AddStale(stale) => change_stale(transaction, stale, |left, shards| left.extend(shards)),
         Change::RemoveStale(stale) => change_stale(transaction, stale, |left, shards| {

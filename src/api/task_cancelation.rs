@@ -1,0 +1,193 @@
+//! `POST /tasks/cancel`: a task of its own, which has the nodes cancel theirs.
+//!
+//! Only writes of documents are canceled. What creates, changes or deletes an index stands in Miroir's own record of it from the
+//! moment the write was taken, and later writes rely on it; such tasks run to their end, and so does the part of a write that
+//! creates its index. A task some node of which is away is left alone as well: that node would carry out later what the others
+//! had canceled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+use http::Method;
+use serde_json::json;
+
+use super::whole_index::accepted;
+use super::{Answer, Request};
+use crate::app::App;
+use crate::cluster::{NodeId, NodeIndex, ShardSet, Snapshot, TaskUid};
+use crate::error::{ApiError, Code, ErrorBody};
+use crate::scatter::{Delivery, NodeRequest};
+use crate::store::StoreError;
+use crate::tasks::{Acknowledgement, NewTask, NodeTask, Outcome, Task, TaskFilter, TaskKind, TaskQuery};
+
+/// Tasks that one request cancels, newest first; whoever has more unfinished ones asks again. Keeps the requests to one node
+/// within the 256 that the legs of a task can number.
+const TARGETS_MAX: usize = 20_000;
+/// Tasks read, or marked in one commit, at a time.
+const PAGE: u32 = 1_000;
+/// Node tasks named in one request: its query string stays near 2 KiB, well within what servers accept.
+const UIDS_PER_REQUEST: usize = 200;
+/// Requests under way at once.
+const REQUESTS_MAX: usize = 8;
+/// How often a node is told, since being told twice does no harm.
+const TRIES: usize = 2;
+/// Kinds of node tasks that may be canceled.
+const KINDS: [TaskKind; 3] =
+    [TaskKind::DocumentAdditionOrUpdate, TaskKind::DocumentDeletion, TaskKind::DocumentEdition];
+
+/// One request to one node.
+struct Leg {
+    node: NodeIndex,
+    id: NodeId,
+    step: u8,
+    uids: Vec<u32>,
+}
+
+pub async fn cancel(app: &App, request: &Request<'_>) -> Result<Answer, ApiError> {
+    let query = request.query.unwrap_or("");
+    let filter = TaskFilter::parse_to("cancel", query)?;
+    let matched = app.tasks.count(&filter).await?;
+    let snapshot = app.cluster.snapshot();
+    let targets = targets(app, &snapshot, filter).await?;
+    let details = |canceled: Option<u32>| json!({ "matchedTasks": matched, "canceledTasks": canceled, "originalFilter": format!("?{query}") });
+    let legs = legs(&snapshot, &targets);
+    if legs.is_empty() {
+        let task = NewTask::settled(TaskKind::TaskCancelation, None, Outcome::Succeeded);
+        return Ok(Answer { status: 200, ..accepted(app, request, task.with_details(details(Some(0)))).await? });
+    }
+    let planned = legs.iter().map(|leg| NodeTask::planned(leg.id.clone(), leg.step, ShardSet::default()));
+    let mut new = NewTask::followed(TaskKind::TaskCancelation, None, 1, planned.collect()).with_details(details(None));
+    new.idempotency = request.idempotency()?;
+    app.metrics.tasks.with_label_values(&[new.kind.name()]).inc();
+    let task = app.tasks.register(new, Vec::new()).await?;
+    // Before the nodes hear of it, so that no end is missed.
+    mark(app, task.uid, &targets).await?;
+    let told: Vec<_> = legs.iter().map(|leg| tell(app, leg)).collect();
+    let outcomes: Vec<_> = stream::iter(told).buffer_unordered(REQUESTS_MAX).collect().await;
+    record(app, task.uid, outcomes).await?;
+    Ok(Answer::json(200, &task.summary()))
+}
+
+/// The unfinished tasks that match and can be canceled, newest first.
+async fn targets(app: &App, snapshot: &Snapshot, filter: TaskFilter) -> Result<Vec<Arc<Task>>, ApiError> {
+    let filter = filter.with_statuses(|status| !status.is_final());
+    let mut query = TaskQuery { filter, limit: PAGE, ..TaskQuery::default() };
+    let mut targets = Vec::new();
+    loop {
+        let page = app.store.tasks(&query).await?;
+        let followed = page.tasks.iter().filter_map(|task| app.tasks.followed(task.uid));
+        targets.extend(followed.filter(|task| is_cancelable(snapshot, task)));
+        match page.next {
+            Some(next) if targets.len() < TARGETS_MAX => query.from = Some(next),
+            _ => break,
+        }
+    }
+    targets.truncate(TARGETS_MAX);
+    Ok(targets)
+}
+
+fn is_cancelable(snapshot: &Snapshot, task: &Task) -> bool {
+    let takes_writes = |node: &NodeId| {
+        let node = snapshot.topology.find(node);
+        node.is_some_and(|node| snapshot.state(node).takes_writes())
+    };
+    let mut running = task.legs.iter().filter(|leg| leg.is_running()).peekable();
+    KINDS.contains(&task.kind)
+        && task.canceled_by.is_none()
+        && running.peek().is_some()
+        && running.all(|leg| takes_writes(&leg.node))
+        // What may just be on its way to a node cannot be canceled there.
+        && !task.legs.iter().any(|leg| leg.is_undelivered() && leg.doubt.is_some())
+}
+
+fn legs(snapshot: &Snapshot, targets: &[Arc<Task>]) -> Vec<Leg> {
+    let mut of_nodes: BTreeMap<NodeIndex, Vec<u32>> = BTreeMap::new();
+    for leg in targets.iter().flat_map(|task| &task.legs).filter(|leg| leg.is_running()) {
+        if let (Some(node), Some(uid)) = (snapshot.topology.find(&leg.node), leg.uid) {
+            of_nodes.entry(node).or_default().push(uid);
+        }
+    }
+    let chunked = of_nodes.into_iter().flat_map(|(node, uids)| {
+        let id = &snapshot.topology.node(node).id;
+        let chunks: Vec<Vec<u32>> = uids.chunks(UIDS_PER_REQUEST).map(<[u32]>::to_vec).collect();
+        // Two legs of a task on one node at most: creation and documents.
+        debug_assert!(chunks.len() <= usize::from(u8::MAX) + 1);
+        (0..=u8::MAX).zip(chunks).map(move |(step, uids)| Leg { node, id: id.clone(), step, uids })
+    });
+    chunked.collect()
+}
+
+/// Notes for each task who cancels it.
+async fn mark(app: &App, canceled_by: TaskUid, targets: &[Arc<Task>]) -> Result<(), StoreError> {
+    let uids: Vec<TaskUid> = targets.iter().map(|task| task.uid).collect();
+    for some in uids.chunks(PAGE as usize) {
+        let some = some.to_vec();
+        let marked = app.tasks.change(move |changes| {
+            let mut count = 0;
+            for uid in some {
+                changes.task(uid, |task| {
+                    let is_marked = task.cancel_by(canceled_by);
+                    count += u32::from(is_marked);
+                    is_marked
+                });
+            }
+            changes.task(canceled_by, |task| {
+                task.await_canceled(count);
+                true
+            });
+        });
+        marked.await?;
+    }
+    Ok(())
+}
+
+async fn tell(app: &App, leg: &Leg) -> (NodeId, u8, Result<Acknowledgement, ErrorBody>) {
+    let uids: Vec<String> = leg.uids.iter().map(u32::to_string).collect();
+    let request = NodeRequest {
+        method: Method::POST,
+        ..NodeRequest::get(format!(
+            "/tasks/cancel?types={}&uids={}",
+            KINDS.map(TaskKind::name).join(","),
+            uids.join(",")
+        ))
+    };
+    let mut outcome = Err(ErrorBody::new(
+        Code::MiroirShardUnavailable,
+        format!("Node `{}` could not be told what to cancel; its part of these tasks goes on.", leg.id),
+    ));
+    for _ in 0..TRIES {
+        match app.scatter.deliver(leg.node, &request).await {
+            Delivery::Acknowledged(acknowledgement) => {
+                app.logs.numbered(leg.node, Some(acknowledgement.uid));
+                outcome = Ok(acknowledgement);
+                break;
+            }
+            Delivery::Refused(error) => {
+                outcome = Err(error.body);
+                break;
+            }
+            Delivery::NotSent | Delivery::InDoubt => {}
+        }
+    }
+    (leg.id.clone(), leg.step, outcome)
+}
+
+async fn record(
+    app: &App,
+    uid: TaskUid,
+    outcomes: Vec<(NodeId, u8, Result<Acknowledgement, ErrorBody>)>,
+) -> Result<(), StoreError> {
+    let recorded = app.tasks.change(move |changes| {
+        changes.task(uid, |task| {
+            for (node, step, outcome) in outcomes {
+                match outcome {
+                    Ok(acknowledgement) => task.acknowledge(&node, step, acknowledgement),
+                    Err(error) => task.refuse(&node, step, error),
+                }
+            }
+            true
+        });
+    });
+    recorded.await.map(drop)
+}
