@@ -207,11 +207,10 @@ impl Writer {
     }
 
     pub async fn retain_payloads(&self, ids: &[PayloadId]) -> Result<u32, StoreError> {
+        // One argument, as there may be more of them than a command may have arguments.
+        let ids: Vec<String> = ids.iter().map(|id| id.0.to_string()).collect();
         let mut arguments = Arguments::default();
-        arguments.push_number(ids.len());
-        for id in ids {
-            arguments.push_number(id.0);
-        }
+        arguments.push(ids.join(","));
         self.repeatable(&self.scripts.retain_payloads, arguments).await
     }
 

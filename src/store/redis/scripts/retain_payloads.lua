@@ -1,6 +1,6 @@
 local kept = {}
-for _ = 1, tonumber(take()) do
-    kept[take()] = true
+for id in string.gmatch(take(), '%d+') do
+    kept[id] = true
 end
 local deleted = 0
 for _, id in ipairs(redis.call('HKEYS', p .. 'payloads')) do
