@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
 use crate::conf::Config;
+use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
@@ -28,6 +29,8 @@ pub struct App {
     pub order: WriteOrder,
     /// What each node still has to be given.
     pub logs: ReplicaLogs,
+    /// What the bodies of all requests may hold together.
+    pub body_memory: Arc<MemoryBudget>,
 }
 
 impl App {
@@ -64,7 +67,8 @@ impl App {
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
-        Ok(Self { config, cluster, scatter, store, tasks, metrics, order: WriteOrder::default(), logs })
+        let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
+        Ok(Self { body_memory, config, cluster, scatter, store, tasks, metrics, order: WriteOrder::default(), logs })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.

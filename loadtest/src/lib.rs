@@ -2,8 +2,9 @@
 //!
 //! - [`fidelity`]: does the cluster answer what one server with all the documents answers?
 //! - [`latency`]: what does the way through the cluster cost, compared with asking a node directly?
+//! - [`writes`]: what does the way through the cluster cost a write, compared with a single server?
 //!
-//! Both send queries that [`generate`] makes out of the documents themselves ([`corpus`]), the same ones for the same
+//! The first two send queries that [`generate`] makes out of the documents themselves ([`corpus`]), the same ones for the same
 //! seed. [`client`] is this crate's own and shares nothing with the proxy, so that no mistake of the proxy can hide in
 //! its measurement.
 
@@ -17,3 +18,4 @@ pub mod latency;
 pub mod prefix;
 pub mod rank;
 pub mod report;
+pub mod writes;

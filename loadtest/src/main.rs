@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadtest::client::Server;
-use loadtest::{fidelity, latency};
+use loadtest::{fidelity, latency, writes};
 
 /// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
 const UNMEASURED: u8 = 3;
@@ -24,6 +24,8 @@ enum Command {
     Fidelity(Fidelity),
     /// Compare a cluster's latency with that of its nodes, asked directly in the same run.
     Latency(Latency),
+    /// Compare how fast a cluster and one server take the same documents.
+    Writes(Writes),
 }
 
 #[derive(Args)]
@@ -87,11 +89,44 @@ struct Latency {
     json: bool,
 }
 
+#[derive(Args)]
+struct Writes {
+    /// One server.
+    #[arg(long)]
+    single: String,
+    /// The cluster.
+    #[arg(long)]
+    cluster: String,
+    /// Documents sent in batches.
+    #[arg(long, default_value_t = 100_000)]
+    documents: usize,
+    #[arg(long, default_value_t = 1_000)]
+    batch: usize,
+    /// How long single documents are sent afterwards.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Clients that send single documents.
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The cluster's key.
+    #[arg(long, env = "MIROIR_MASTER_KEY")]
+    master_key: Option<String>,
+    /// The single server's key.
+    #[arg(long)]
+    single_key: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Fidelity(arguments) => run_fidelity(arguments).await,
         Command::Latency(arguments) => run_latency(arguments).await,
+        Command::Writes(arguments) => run_writes(arguments).await,
     };
     ended.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -134,6 +169,25 @@ async fn run_latency(arguments: Latency) -> Result<ExitCode> {
         seed: arguments.seed,
     };
     let report = latency::run(options).await.context("the latencies could not be measured")?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_writes(arguments: Writes) -> Result<ExitCode> {
+    let options = writes::Options {
+        single: Server::new(arguments.single, arguments.single_key),
+        cluster: Server::new(arguments.cluster, arguments.master_key),
+        documents: arguments.documents,
+        batch: arguments.batch,
+        seconds: arguments.seconds,
+        clients: arguments.clients,
+        seed: arguments.seed,
+    };
+    let report = writes::run(options).await.context("the writes could not be measured")?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -73,6 +73,18 @@ impl ResponseError {
     }
 }
 
+/// The refusal of an experimental feature, all of which are off. `action` and `feature` are Meilisearch's names for what
+/// was tried, `discussion` is where it explains the feature.
+pub fn feature_not_enabled(action: &str, feature: &str, discussion: u32) -> ResponseError {
+    ResponseError::new(
+        Code::FeatureNotEnabled,
+        format!(
+            "{action} requires enabling the `{feature}` experimental feature. \
+             See https://github.com/orgs/meilisearch/discussions/{discussion}"
+        ),
+    )
+}
+
 impl fmt::Display for ResponseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

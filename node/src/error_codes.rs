@@ -57,6 +57,7 @@ macro_rules! codes {
 
 codes! {
     BadRequest = "bad_request", InvalidRequest, 400;
+    BatchNotFound = "batch_not_found", InvalidRequest, 404;
     DatabaseSizeLimitReached = "database_size_limit_reached", Internal, 500;
     DocumentNotFound = "document_not_found", InvalidRequest, 404;
     EditDocumentsByFunctionError = "edit_documents_by_function_error", InvalidRequest, 400;
@@ -75,6 +76,8 @@ codes! {
     InvalidBatchUids = "invalid_batch_uids", InvalidRequest, 400;
     InvalidContentType = "invalid_content_type", InvalidRequest, 415;
     InvalidDocumentCsvDelimiter = "invalid_document_csv_delimiter", InvalidRequest, 400;
+    InvalidDocumentEditionContext = "invalid_document_edition_context", InvalidRequest, 400;
+    InvalidDocumentEditionFunctionFilter = "invalid_document_edition_function_filter", InvalidRequest, 400;
     InvalidDocumentFields = "invalid_document_fields", InvalidRequest, 400;
     InvalidDocumentFilter = "invalid_document_filter", InvalidRequest, 400;
     InvalidDocumentGeoField = "invalid_document_geo_field", InvalidRequest, 400;
@@ -173,6 +176,7 @@ codes! {
     MaxFieldsLimitExceeded = "max_fields_limit_exceeded", InvalidRequest, 400;
     MissingAuthorizationHeader = "missing_authorization_header", Auth, 401;
     MissingContentType = "missing_content_type", InvalidRequest, 415;
+    MissingDocumentEditionFunction = "missing_document_edition_function", InvalidRequest, 400;
     MissingDocumentFilter = "missing_document_filter", InvalidRequest, 400;
     MissingDocumentId = "missing_document_id", InvalidRequest, 400;
     MissingFacetSearchFacetName = "missing_facet_search_facet_name", InvalidRequest, 400;
@@ -180,6 +184,7 @@ codes! {
     MissingPayload = "missing_payload", InvalidRequest, 400;
     MissingSearchHybrid = "missing_search_hybrid", InvalidRequest, 400;
     MissingSwapIndexes = "missing_swap_indexes", InvalidRequest, 400;
+    MissingTaskFilters = "missing_task_filters", InvalidRequest, 400;
     NoSpaceLeftOnDevice = "no_space_left_on_device", System, 422;
     PayloadTooLarge = "payload_too_large", InvalidRequest, 413;
     TaskNotFound = "task_not_found", InvalidRequest, 404;

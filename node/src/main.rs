@@ -16,6 +16,7 @@ mod server;
 mod settings;
 mod state;
 mod stats;
+mod task_filter;
 mod tasks;
 
 use std::path::PathBuf;

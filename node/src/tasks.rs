@@ -1,41 +1,47 @@
-//! `GET /tasks` and `GET /tasks/{uid}`, and the answer to every request that becomes a task.
+//! `/tasks` and `/batches`, and the answer to every request that becomes a task.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use deserr::Deserr;
 use serde_json::{json, Value};
-use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
-use time::{Date, Duration, OffsetDateTime};
 
-use crate::error::{field_codes, Code, ResponseError};
-use crate::indexes::{check_uid, uid_refusal};
-use crate::queue::{Filter, NewTask, Status, Task, TaskUid, KINDS};
-use crate::search::parse::{read_query, FromParameter, List, Param, QueryError};
+use crate::error::{feature_not_enabled, Code, ResponseError};
+use crate::queue::{Batch, Filter, NewTask, Operation, Page, Queue, Task, TaskSet, TaskUid};
+use crate::search::parse::read_query;
 use crate::state::AppState;
+use crate::task_filter::{ChosenTasks, ListParameters};
 
-/// Tasks per page, unless asked otherwise.
-const DEFAULT_LIMIT: u32 = 20;
+/// The filters that a cancelation or deletion can have, as refusals of one without any list them.
+const FILTERS: &str = "`uids`, `indexUids`, `statuses`, `types`, `canceledBy`, `beforeEnqueuedAt`, `afterEnqueuedAt`, \
+                       `beforeStartedAt`, `afterStartedAt`, `beforeFinishedAt`, `afterFinishedAt`";
 
 pub fn routes() -> Router<AppState> {
-    Router::new().route("/tasks", get(list)).route("/tasks/{uid}", get(show))
+    Router::new()
+        .route("/tasks", get(list).delete(delete))
+        .route("/tasks/cancel", post(cancel))
+        .route("/tasks/{uid}", get(show))
+        .route("/tasks/{uid}/documents", get(documents))
+        .route("/batches", get(list_batches))
+        .route("/batches/{uid}", get(show_batch))
 }
 
-/// The answer that a task has been accepted: 202 and its summary.
-pub struct Accepted(Value);
+/// The answer that a task has been accepted: its summary.
+pub struct Accepted {
+    status: StatusCode,
+    summary: Value,
+}
 
 impl IntoResponse for Accepted {
     fn into_response(self) -> Response {
-        (StatusCode::ACCEPTED, Json(self.0)).into_response()
+        (self.status, Json(self.summary)).into_response()
     }
 }
 
 impl From<&Task> for Accepted {
     fn from(task: &Task) -> Self {
-        Self(task.summary())
+        Self { status: StatusCode::ACCEPTED, summary: task.summary() }
     }
 }
 
@@ -45,208 +51,34 @@ pub async fn accept(state: AppState, new: NewTask) -> Result<Accepted, ResponseE
     Ok(Accepted::from(&enqueued.await.map_err(ResponseError::internal)??))
 }
 
-field_codes! {
-    InvalidTaskLimit
-    InvalidTaskFrom
-    InvalidTaskReverse
-    InvalidBatchUids
-    InvalidTaskUids
-    InvalidTaskCanceledBy
-    InvalidTaskTypes
-    InvalidTaskStatuses
-    InvalidIndexUid
-    InvalidTaskAfterEnqueuedAt
-    InvalidTaskBeforeEnqueuedAt
-    InvalidTaskAfterStartedAt
-    InvalidTaskBeforeStartedAt
-    InvalidTaskAfterFinishedAt
-    InvalidTaskBeforeFinishedAt
+type Parameters = Query<Vec<(String, String)>>;
+
+async fn list(state: State<AppState>, parameters: Parameters) -> Result<Json<Value>, ResponseError> {
+    list_any(state, parameters, Queue::list, |task| (task.uid, task.view())).await
 }
 
-use self::codes::*;
-
-/// The parameters of `GET /tasks`.
-#[derive(Debug, Deserr)]
-#[deserr(error = QueryError, rename_all = camelCase, deny_unknown_fields)]
-struct ListParameters {
-    #[deserr(default = Param(DEFAULT_LIMIT), error = QueryError<InvalidTaskLimit>)]
-    limit: Param<u32>,
-    #[deserr(default, error = QueryError<InvalidTaskFrom>)]
-    from: Option<Param<TaskUid>>,
-    #[deserr(default, error = QueryError<InvalidTaskReverse>)]
-    reverse: Option<Param<bool>>,
-    #[deserr(default, error = QueryError<InvalidBatchUids>)]
-    batch_uids: Option<List<OrAll<u32>>>,
-    #[deserr(default, error = QueryError<InvalidTaskUids>)]
-    uids: Option<List<OrAll<u32>>>,
-    #[deserr(default, error = QueryError<InvalidTaskCanceledBy>)]
-    canceled_by: Option<List<OrAll<u32>>>,
-    #[deserr(default, error = QueryError<InvalidTaskTypes>)]
-    types: Option<List<OrAll<Kind>>>,
-    #[deserr(default, error = QueryError<InvalidTaskStatuses>)]
-    statuses: Option<List<OrAll<Status>>>,
-    #[deserr(default, error = QueryError<InvalidIndexUid>)]
-    index_uids: Option<List<OrAll<IndexUid>>>,
-    #[deserr(default, error = QueryError<InvalidTaskAfterEnqueuedAt>)]
-    after_enqueued_at: Option<Param<OrAll<After>>>,
-    #[deserr(default, error = QueryError<InvalidTaskBeforeEnqueuedAt>)]
-    before_enqueued_at: Option<Param<OrAll<Before>>>,
-    #[deserr(default, error = QueryError<InvalidTaskAfterStartedAt>)]
-    after_started_at: Option<Param<OrAll<After>>>,
-    #[deserr(default, error = QueryError<InvalidTaskBeforeStartedAt>)]
-    before_started_at: Option<Param<OrAll<Before>>>,
-    #[deserr(default, error = QueryError<InvalidTaskAfterFinishedAt>)]
-    after_finished_at: Option<Param<OrAll<After>>>,
-    #[deserr(default, error = QueryError<InvalidTaskBeforeFinishedAt>)]
-    before_finished_at: Option<Param<OrAll<Before>>>,
+async fn list_batches(state: State<AppState>, parameters: Parameters) -> Result<Json<Value>, ResponseError> {
+    list_any(state, parameters, Queue::list_batches, |batch| (batch.uid, batch.view())).await
 }
 
-/// A value, or `*`, which restricts nothing.
-#[derive(Debug)]
-enum OrAll<T> {
-    One(T),
-    All,
-}
-
-impl<T: FromParameter> FromParameter for OrAll<T> {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        match text {
-            "*" => Ok(Self::All),
-            text => T::from_parameter(text).map(Self::One),
-        }
-    }
-}
-
-/// A task's `type`.
-#[derive(Debug)]
-struct Kind(&'static str);
-
-impl FromParameter for Kind {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        let kind = KINDS.into_iter().find(|kind| kind.eq_ignore_ascii_case(text));
-        kind.map(Self)
-            .ok_or_else(|| format!("`{text}` is not a valid task type. Available types are {}.", quoted(&KINDS)))
-    }
-}
-
-impl FromParameter for Status {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        Self::parse(text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            format!("`{text}` is not a valid task status. Available statuses are {}.", quoted(&names))
-        })
-    }
-}
-
-#[derive(Debug)]
-struct IndexUid(String);
-
-impl FromParameter for IndexUid {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        match check_uid(text) {
-            Ok(()) => Ok(Self(text.to_owned())),
-            Err(_) => Err(uid_refusal(text)),
-        }
-    }
-}
-
-impl FromParameter for u32 {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("could not parse `{text}` as a positive integer"))
-    }
-}
-
-/// The end of a day or a moment that tasks have to come after, in nanoseconds since 1970.
-#[derive(Debug)]
-struct After(i64);
-
-impl FromParameter for After {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        // After a day is after its last moment.
-        parse_date(text, Duration::DAY).map(Self)
-    }
-}
-
-/// The beginning of a day or a moment that tasks have to come before, in nanoseconds since 1970.
-#[derive(Debug)]
-struct Before(i64);
-
-impl FromParameter for Before {
-    fn from_parameter(text: &str) -> Result<Self, String> {
-        parse_date(text, Duration::ZERO).map(Self)
-    }
-}
-
-/// A moment, or a day to whose beginning `into_day` is added.
-fn parse_date(text: &str, into_day: Duration) -> Result<i64, String> {
-    let invalid =
-        || format!("`{text}` is an invalid date-time. It should follow the YYYY-MM-DD or RFC 3339 date-time format.");
-    let moment = match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(moment) => moment,
-        Err(_) => Date::parse(text, format_description!("[year repr:full base:calendar]-[month repr:numerical]-[day]"))
-            .ok()
-            .and_then(|day| day.midnight().assume_utc().checked_add(into_day))
-            .ok_or_else(invalid)?,
-    };
-    i64::try_from(moment.unix_timestamp_nanos()).map_err(|_| invalid())
-}
-
-fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-impl From<ListParameters> for Filter {
-    fn from(asked: ListParameters) -> Self {
-        Self {
-            uids: wanted(asked.uids, |uid| uid),
-            batch_uids: wanted(asked.batch_uids, |uid| uid),
-            statuses: wanted(asked.statuses, Status::name),
-            kinds: wanted(asked.types, |kind| kind.0),
-            index_uids: wanted(asked.index_uids, |uid| uid.0),
-            canceled_by: wanted(asked.canceled_by, |uid| uid),
-            after_ns: [asked.after_enqueued_at, asked.after_started_at, asked.after_finished_at]
-                .map(|date| bound(date, |after| after.0)),
-            before_ns: [asked.before_enqueued_at, asked.before_started_at, asked.before_finished_at]
-                .map(|date| bound(date, |before| before.0)),
-            from: asked.from.map(|from| from.0),
-            reverse: asked.reverse.is_some_and(|reverse| reverse.0),
-            limit: asked.limit.0,
-        }
-    }
-}
-
-/// The values of a list, unless it has `*` in it.
-fn wanted<T, U>(list: Option<List<OrAll<T>>>, value: impl Fn(T) -> U) -> Option<Vec<U>> {
-    let values = list?.0.into_iter().map(|item| match item {
-        OrAll::One(item) => Some(value(item)),
-        OrAll::All => None,
-    });
-    values.collect()
-}
-
-fn bound<T>(date: Option<Param<OrAll<T>>>, ns: impl Fn(T) -> i64) -> Option<i64> {
-    match date?.0 {
-        OrAll::One(date) => Some(ns(date)),
-        OrAll::All => None,
-    }
-}
-
-async fn list(
+/// One page of a list. `find` finds the items and counts all that match, `view` gives an item's uid and how it is shown.
+async fn list_any<T: Send + 'static>(
     State(state): State<AppState>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Query(parameters): Parameters,
+    find: impl FnOnce(&Queue, &Filter, Page) -> Result<(Vec<T>, u64), ResponseError> + Send + 'static,
+    view: impl Fn(&T) -> (u32, Value),
 ) -> Result<Json<Value>, ResponseError> {
-    let mut filter = Filter::from(read_query::<ListParameters>(parameters)?);
-    let limit = filter.limit;
-    // One more than asked tells whether there is a next page.
-    filter.limit = limit.saturating_add(1);
-    let listed = tokio::task::spawn_blocking(move || state.queue().list(&filter));
-    let (mut tasks, total) = listed.await.map_err(ResponseError::internal)??;
-    let next = match tasks.len() > limit as usize {
-        true => tasks.pop().map(|task| task.uid),
-        false => None,
-    };
-    let from = tasks.first().map(|task| task.uid);
-    let results: Vec<_> = tasks.iter().map(|task| task.view()).collect();
+    let asked: ListParameters = read_query(parameters)?;
+    let page = asked.page();
+    let filter = Filter::from(asked);
+    let found = tokio::task::spawn_blocking(move || find(state.queue(), &filter, page));
+    let (items, total) = found.await.map_err(ResponseError::internal)??;
+    let (uids, mut results): (Vec<u32>, Vec<Value>) = items.iter().map(view).unzip();
+    // The page was asked for with one more than it has.
+    let limit = page.limit - 1;
+    let next = uids.get(limit as usize);
+    results.truncate(limit as usize);
+    let from = uids.first().filter(|_| !results.is_empty());
     Ok(Json(json!({ "results": results, "total": total, "limit": limit, "from": from, "next": next })))
 }
 
@@ -263,4 +95,57 @@ async fn show(State(state): State<AppState>, Path(uid): Path<String>) -> Result<
         .map_err(ResponseError::internal)??
         .ok_or_else(|| ResponseError::new(Code::TaskNotFound, format!("Task `{uid}` not found.")))?;
     Ok(Json(task.view()))
+}
+
+async fn show_batch(State(state): State<AppState>, Path(uid): Path<String>) -> Result<Json<Value>, ResponseError> {
+    let uid: u32 = uid.parse().map_err(|_| {
+        ResponseError::new(
+            Code::InvalidBatchUids,
+            format!("Batch uid `{uid}` is invalid. It should only contain numeric characters."),
+        )
+    })?;
+    let filter = Filter { batch_uids: Some(vec![uid]), ..Filter::default() };
+    let page = Page { from: None, reverse: false, limit: 1 };
+    let found = tokio::task::spawn_blocking(move || state.queue().list_batches(&filter, page));
+    let (batches, _) = found.await.map_err(ResponseError::internal)??;
+    let batch = batches.first().map(Batch::view);
+    batch.map(Json).ok_or_else(|| ResponseError::new(Code::BatchNotFound, format!("Batch `{uid}` not found.")))
+}
+
+async fn documents() -> ResponseError {
+    feature_not_enabled("Getting the documents of an enqueued task", "get task documents route", 808)
+}
+
+async fn cancel(state: State<AppState>, query: RawQuery, parameters: Parameters) -> Result<Accepted, ResponseError> {
+    let missing = "Query parameters to filter the tasks to cancel are missing.";
+    on_chosen(state, query, parameters, missing, |query, tasks| Operation::TaskCancelation { query, tasks }).await
+}
+
+async fn delete(state: State<AppState>, query: RawQuery, parameters: Parameters) -> Result<Accepted, ResponseError> {
+    let missing = "Query parameters to filter the tasks to delete are missing.";
+    on_chosen(state, query, parameters, missing, |query, tasks| Operation::TaskDeletion { query, tasks }).await
+}
+
+/// Enqueues a task about the tasks that match at this moment. `missing` is what a request without filters is told.
+async fn on_chosen(
+    State(state): State<AppState>,
+    RawQuery(query): RawQuery,
+    Query(parameters): Parameters,
+    missing: &str,
+    operation: impl FnOnce(String, TaskSet) -> Operation + Send + 'static,
+) -> Result<Accepted, ResponseError> {
+    let is_unfiltered = parameters.is_empty();
+    let filter = Filter::from(read_query::<ChosenTasks>(parameters)?);
+    if is_unfiltered {
+        let message = format!("{missing} Available query parameters are: {FILTERS}.");
+        return Err(ResponseError::new(Code::MissingTaskFilters, message));
+    }
+    let query = format!("?{}", query.unwrap_or_default());
+    let enqueued = tokio::task::spawn_blocking(move || {
+        let tasks = state.queue().matching(&filter)?;
+        state.queue().enqueue(NewTask::new(None, operation(query, tasks)))
+    });
+    let accepted = Accepted::from(&enqueued.await.map_err(ResponseError::internal)??);
+    // The one kind of write that Meilisearch answers with 200.
+    Ok(Accepted { status: StatusCode::OK, ..accepted })
 }

@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 
 use crate::api::Answer;
 use crate::app::App;
-use crate::cluster::{CoveringSet, NodeIndex, Shard, Snapshot};
+use crate::cluster::{CoveringSet, NodeIndex, Shard, ShardSet, Snapshot};
 use crate::error::ApiError;
 use crate::scatter::NodeRequest;
 
@@ -100,6 +100,8 @@ async fn node_view(app: &App, snapshot: &Snapshot, node: NodeIndex) -> Value {
         "shard_count": snapshot.placement(app.config.shards).shards_of(node).len(),
     });
     let backlog = app.logs.backlog(node);
+    let lags = snapshot.indexes().filter_map(|index| snapshot.lag(node, &index.uid));
+    view["lagging_shards"] = json!(lags.map(ShardSet::len).sum::<usize>());
     view["replica_log"] = json!({ "entries": backlog.entries, "bytes": backlog.bytes });
     match app.scatter.ask(node, &NodeRequest::get("/version")).await {
         Ok(answer) if answer.is_success() => {

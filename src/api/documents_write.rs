@@ -68,7 +68,6 @@ pub async fn add(
 ) -> Result<Answer, ApiError> {
     let parameters = AddParameters::parse(request.query)?;
     let format = PayloadFormat::from_content_type(request.content_type, parameters.csv_delimiter.as_deref())?;
-    refuse_compressed(request)?;
     let known = app.index(uid).ok().map(|(_, index)| index);
     let own_key = known.as_ref().and_then(|index| index.primary_key.clone());
     let conflict = match (&own_key, &parameters.primary_key) {
@@ -81,7 +80,7 @@ pub async fn add(
             None => PrimaryKeyRule::InferFromFirst,
         },
         // In a conflict the documents are only counted, as Meilisearch counts them before it sees the conflict.
-        missing_key: if conflict.is_some() { MissingKey::FailTask } else { MissingKey::Refuse },
+        missing_key: if conflict.is_some() { MissingKey::FailTask } else { app.config.writes.missing_primary_key },
         shard_count: known.map_or(app.config.shards, |index| index.shard_count),
     };
     let shard_count = rules.shard_count;
@@ -103,21 +102,11 @@ pub async fn add(
 }
 
 async fn split(format: PayloadFormat, rules: SplitRules, body: &mut dyn Body) -> Result<SplitBatch, PayloadError> {
-    let mut splitter = Splitter::new(format, rules);
+    let mut splitter = Splitter::new(format, rules).within(body.reserve().await?);
     while let Some(chunk) = body.next_chunk().await? {
         splitter.push(&chunk)?;
     }
     splitter.finish()
-}
-
-fn refuse_compressed(request: &Request<'_>) -> Result<(), ApiError> {
-    match request.content_encoding {
-        None | Some("identity") => Ok(()),
-        Some(other) => Err(ApiError::new(
-            Code::MiroirNotSupported,
-            format!("Miroir does not read bodies compressed with `{other}`; send the documents uncompressed."),
-        )),
-    }
 }
 
 fn primary_key_conflict(own: &str) -> ErrorBody {

@@ -24,10 +24,11 @@ mod tasks;
 mod whole_index;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::app::App;
 use crate::cluster::NodeIndex;
+use crate::documents::MemoryShare;
 use crate::error::{ApiError, Code};
 
 pub use answer::Answer;
@@ -38,12 +39,16 @@ pub struct Request<'a> {
     pub path_and_query: &'a str,
     pub query: Option<&'a str>,
     pub content_type: Option<&'a str>,
-    pub content_encoding: Option<&'a str>,
 }
 
 /// The request's body as it arrives. Refuses, with `payload_too_large`, to grow beyond the configured size.
 #[async_trait]
 pub trait Body: Send {
+    /// Sets memory aside for what the body will become, for whoever means to keep it; to be called before the first chunk
+    /// is read, since it may have to wait. Refuses with `miroir_too_busy` when too many bodies are being taken in.
+    async fn reserve(&mut self) -> Result<MemoryShare, ApiError>;
+
+    /// The next bytes, decompressed; `None` at the end.
     async fn next_chunk(&mut self) -> Result<Option<Bytes>, ApiError>;
 }
 
@@ -54,7 +59,9 @@ const JSON_BODY_BYTES_MAX: usize = 20 << 20;
 async fn whole_body(body: &mut dyn Body) -> Result<Bytes, ApiError> {
     let Some(first) = body.next_chunk().await? else { return Ok(Bytes::new()) };
     let Some(second) = body.next_chunk().await? else { return Ok(first) };
-    let mut whole = BytesMut::from(first.as_ref());
+    // Only now: most bodies of this kind are one chunk.
+    let mut share = body.reserve().await?;
+    let mut whole = first.to_vec();
     let mut next = Some(second);
     while let Some(chunk) = next {
         if whole.len() + chunk.len() > JSON_BODY_BYTES_MAX {
@@ -64,9 +71,10 @@ async fn whole_body(body: &mut dyn Body) -> Result<Bytes, ApiError> {
             ));
         }
         whole.extend_from_slice(&chunk);
+        share.cover(whole.capacity() as u64)?;
         next = body.next_chunk().await?;
     }
-    Ok(whole.freeze())
+    Ok(share.attach(whole))
 }
 
 /// How a request gets its answer.

@@ -9,12 +9,16 @@ use super::{is_loopback, Config};
 /// Fewest shards per node of the largest group that spread documents evenly and leave room to add nodes.
 const SHARDS_PER_NODE_MIN: usize = 8;
 
+/// How often the largest body must fit in the memory for bodies: one alone needs more than its length while it is cut up.
+const BUFFERED_BODIES_MIN: u64 = 2;
+
 /// Reports every contradiction in `config` to `reader`.
 pub(super) fn check(reader: &Reader<'_>, config: &Config) {
     check_nodes(reader, config);
     check_keys(reader, config);
     check_listeners(reader, config);
     check_times(reader, config);
+    check_sizes(reader, config);
 }
 
 fn check_nodes(reader: &Reader<'_>, config: &Config) {
@@ -89,6 +93,15 @@ fn check_times(reader: &Reader<'_>, config: &Config) {
             "miroir.scatter.node_timeout_ms",
             "is longer than miroir.server.request_timeout_ms: the request would end before its leg may",
         );
+    }
+}
+
+fn check_sizes(reader: &Reader<'_>, config: &Config) {
+    if config.writes.buffer_bytes_max < config.server.max_body_bytes * BUFFERED_BODIES_MIN {
+        let message = format!(
+            "is less than {BUFFERED_BODIES_MIN} times miroir.server.max_body_bytes: one such body would not fit"
+        );
+        reader.problem("miroir.writes.buffer_bytes_max", message);
     }
 }
 

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId};
+use crate::documents::MissingKey;
 
 pub use reader::Problem;
 pub use schema::NodeAddress;
@@ -97,6 +98,11 @@ pub struct MetricsConfig {
 /// How writes are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WritesConfig {
+    /// What a document without its primary key does to its request.
+    pub missing_primary_key: MissingKey,
+    /// What the bodies of all requests may hold together; a request beyond it is answered 503. At least twice the largest
+    /// body.
+    pub buffer_bytes_max: u64,
     /// Whether a quorum takes acknowledgements of nodes alone; otherwise a replica that has the write in its log counts too.
     pub strict_quorum: bool,
     /// Largest replica log of a node, in bytes of the writes in it.

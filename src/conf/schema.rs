@@ -13,6 +13,7 @@ use super::{
     TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
+use crate::documents::MissingKey;
 use crate::store::check_redis_url;
 
 /// Longest node id: it stands in metrics' labels, headers and paths.
@@ -211,6 +212,12 @@ fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {
 
 fn writes(section: &Section<'_, '_>) -> WritesConfig {
     WritesConfig {
+        missing_primary_key: section.parsed("missing_primary_key", MissingKey::Refuse, |what| match what {
+            "refuse" => Ok(MissingKey::Refuse),
+            "task" => Ok(MissingKey::FailTask),
+            other => Err(format!("expected refuse or task, got `{other}`")),
+        }),
+        buffer_bytes_max: section.number("buffer_bytes_max", 1 << 30, 1..=1 << 42),
         strict_quorum: section.truth("strict_quorum", false),
         log_bytes_max: section.number("log_bytes_max", 1 << 30, 1 << 20..=1 << 40),
         log_entries_max: section.number("log_entries_max", 200_000, 1_000..=10_000_000) as usize,

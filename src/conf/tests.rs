@@ -3,8 +3,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::reader::Reader;
-use super::{yaml, Config, Environment, NodeAddress, Secret, TaskStoreConfig, UnavailableShardPolicy};
+use super::{yaml, Config, Environment, NodeAddress, Secret, TaskStoreConfig, UnavailableShardPolicy, WritesConfig};
 use crate::cluster::{GroupId, NodeId};
+use crate::documents::MissingKey;
 
 const NODE: &str = "  nodes: [{ id: a, address: \"http://127.0.0.1:7701\" }]\n";
 
@@ -45,6 +46,17 @@ fn one_node_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.health.interval, Duration::from_secs(5));
     assert_eq!(config.scatter.unavailable_shard_policy, UnavailableShardPolicy::Partial);
     assert_eq!(config.task_registry.ttl, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(
+        config.writes,
+        WritesConfig {
+            missing_primary_key: MissingKey::Refuse,
+            buffer_bytes_max: 1 << 30,
+            strict_quorum: false,
+            log_bytes_max: 1 << 30,
+            log_entries_max: 200_000,
+            log_age_max: Duration::from_secs(86_400),
+        }
+    );
     assert!(config.master_key.is_none() && config.admin.enabled && !config.server.insecure);
 }
 
@@ -73,7 +85,7 @@ fn contradictions_are_named_at_once_with_their_lines() {
     refused(
         "miroir:\n  replication_factor: 2\n  nodes:\n    - { id: a, address: \"http://h:1\" }\n    - { id: a, address: \
          \"http://H:1/\" }\n    - { id: c, address: \"http://h:3\", replica_group: 1 }\n  server:\n    bind: 0.0.0.0\n    \
-         port: 9090\n    request_timeout_ms: 100\n  health: { timeout_ms: 9000 }\n",
+         port: 9090\n    request_timeout_ms: 100\n  health: { timeout_ms: 9000 }\n  writes: { buffer_bytes_max: 209715199 }\n",
         &[
             "conf/m.yaml:1: miroir.master_key: is missing while the server listens on 0.0.0.0: anyone who reaches it could \
              read and delete everything. Set it (or MIROIR_MASTER_KEY), listen on 127.0.0.1, or say `insecure: true` \
@@ -85,6 +97,8 @@ fn contradictions_are_named_at_once_with_their_lines() {
             "conf/m.yaml:5: miroir.nodes[1].id: `a` is already the id of miroir.nodes[0]",
             "conf/m.yaml:5: miroir.nodes[1].address: `http://h:1` is already the address of miroir.nodes[0]",
             "conf/m.yaml:11: miroir.health.timeout_ms: is longer than interval_ms: checks would overtake each other",
+            "conf/m.yaml:12: miroir.writes.buffer_bytes_max: is less than 2 times miroir.server.max_body_bytes: one such body \
+             would not fit",
         ],
     );
 }

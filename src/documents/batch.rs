@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 
+use super::memory::MemoryShare;
 use crate::cluster::Shard;
-
 use crate::reserved::SHARD_FIELD;
 
 /// First buffer of a shard: holds a few documents, and costs little when thousands of shards get one document each.
@@ -17,6 +17,9 @@ const BUFFER_LEN_MIN: usize = 4 * 1024;
 const BUFFER_LEN_MAX: usize = 256 * 1024;
 /// A new buffer has this part of what its shard already holds, so that at most about that part is allocated in vain.
 const BUFFER_GROWTH: usize = 4;
+
+/// What a shard takes beside its documents: its place in the table, its head, its list of buffers.
+const SHARD_BYTES: usize = 512;
 
 /// Documents of one shard, separated by commas, in the order in which they came.
 #[derive(Debug)]
@@ -27,13 +30,20 @@ struct ShardDocuments {
     open: BytesMut,
     /// Bytes in `full`.
     full_len: usize,
+    /// Memory of the buffers in `full`.
+    full_capacity: usize,
     count: u64,
 }
 
 impl ShardDocuments {
     fn new(shard: Shard) -> Self {
         let head = format!(",{{\"{SHARD_FIELD}\":\"{}\",", shard.as_char()).into_bytes();
-        Self { head, full: Vec::new(), open: BytesMut::new(), full_len: 0, count: 0 }
+        Self { head, full: Vec::new(), open: BytesMut::new(), full_len: 0, full_capacity: 0, count: 0 }
+    }
+
+    /// Memory that the documents take, used or not.
+    fn held_bytes(&self) -> usize {
+        self.full_capacity + self.open.capacity()
     }
 
     fn append_head(&mut self) {
@@ -59,8 +69,9 @@ impl ShardDocuments {
     }
 
     /// Takes a buffer over as it is.
-    fn append_owned(&mut self, bytes: Bytes) {
+    fn append_owned(&mut self, bytes: Bytes, capacity: usize) {
         self.close_buffer();
+        self.full_capacity += capacity;
         self.full_len += bytes.len();
         self.full.push(bytes);
     }
@@ -68,6 +79,7 @@ impl ShardDocuments {
     fn close_buffer(&mut self) {
         if !self.open.is_empty() {
             self.full_len += self.open.len();
+            self.full_capacity += self.open.capacity();
             self.full.push(std::mem::take(&mut self.open).freeze());
         }
     }
@@ -93,27 +105,39 @@ impl DocumentBytes<'_> {
 #[derive(Debug, Default)]
 pub(super) struct BatchBuilder {
     shards: HashMap<Shard, ShardDocuments>,
+    held_bytes: usize,
 }
 
 impl BatchBuilder {
     /// Adds a document to its shard, with the shard as its first member.
     pub fn append(&mut self, shard: Shard, document: DocumentBytes) {
         debug_assert_eq!(document.as_slice().first(), Some(&b'{'));
-        let documents = self.shards.entry(shard).or_insert_with(|| ShardDocuments::new(shard));
+        let documents = self.shards.entry(shard).or_insert_with(|| {
+            self.held_bytes += SHARD_BYTES;
+            ShardDocuments::new(shard)
+        });
+        let held_before = documents.held_bytes();
         documents.append_head();
         match document {
             DocumentBytes::Assembled(bytes) if bytes.len() >= BUFFER_LEN_MAX => {
-                documents.append_owned(Bytes::from(bytes).slice(1..));
+                let capacity = bytes.capacity();
+                documents.append_owned(Bytes::from(bytes).slice(1..), capacity);
             }
             document => documents.append(&document.as_slice()[1..]),
         }
+        self.held_bytes += documents.held_bytes() - held_before;
     }
 
-    pub fn finish(self, primary_key: Option<String>, key_hashes: Vec<u64>) -> SplitBatch {
+    /// Memory that all documents take, used or not.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    pub fn finish(self, primary_key: Option<String>, key_hashes: Vec<u64>, memory: MemoryShare) -> SplitBatch {
         let mut shards: Vec<ShardPieces> =
             self.shards.into_iter().map(|(shard, d)| ShardPieces::new(shard, d)).collect();
         shards.sort_unstable_by_key(|pieces| pieces.shard);
-        SplitBatch { primary_key, key_hashes, shards }
+        SplitBatch { primary_key, key_hashes, shards, _memory: memory }
     }
 }
 
@@ -139,6 +163,8 @@ pub struct SplitBatch {
     key_hashes: Vec<u64>,
     /// In the order of shards.
     shards: Vec<ShardPieces>,
+    /// Covers the documents as long as they are here.
+    _memory: MemoryShare,
 }
 
 /// The body of one node's request: a JSON array, in pieces to be sent one after another.

@@ -103,6 +103,11 @@ impl CsvReader {
         self.read_records(rest, intake)
     }
 
+    /// Memory of the record that is being read, and of the one before it.
+    pub fn carried_bytes(&self) -> usize {
+        self.text.capacity() + self.document.capacity() + self.cell_ends.capacity() * size_of::<usize>()
+    }
+
     fn read_records(&mut self, chunk: &[u8], intake: &mut Intake) -> Result<(), PayloadError> {
         // To the core, no input means the end of all input.
         if chunk.is_empty() {
@@ -156,7 +161,7 @@ impl CsvReader {
                 self.check_width(columns.len())?;
                 self.write_document()?;
                 match intake.examine(&self.document) {
-                    Ok(Some(shard)) => intake.store(shard, DocumentBytes::InChunk(&self.document)),
+                    Ok(Some(shard)) => intake.store(shard, DocumentBytes::InChunk(&self.document))?,
                     Ok(None) => {}
                     Err(NotTaken::Refused(error)) => return Err(error),
                     Err(NotTaken::NotADocument) => return Err(malformed("the record is not a document")),

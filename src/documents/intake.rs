@@ -8,6 +8,7 @@ use super::error::{
     no_single_candidate, not_indexable, primary_key_required, reserved_field, unusable_key, PayloadError,
 };
 use super::key::{key_candidates, read_header, read_unusual_header, KeyProblem, RepeatedField};
+use super::memory::MemoryShare;
 use super::splitter::{MissingKey, PrimaryKeyRule, SplitRules};
 
 /// Why a value was not taken.
@@ -29,11 +30,37 @@ pub(super) struct Intake {
     key_hashes: Vec<u64>,
     failure: Option<ErrorBody>,
     taken: u64,
+    memory: MemoryShare,
+    /// Memory of the reader that feeds this intake.
+    carried: usize,
 }
 
 impl Intake {
     pub fn new(rules: SplitRules, repeated: RepeatedField) -> Self {
-        Self { rules, repeated, batch: BatchBuilder::default(), key_hashes: Vec::new(), failure: None, taken: 0 }
+        Self {
+            rules,
+            repeated,
+            batch: BatchBuilder::default(),
+            key_hashes: Vec::new(),
+            failure: None,
+            taken: 0,
+            memory: MemoryShare::uncounted(),
+            carried: 0,
+        }
+    }
+
+    pub fn set_memory(&mut self, memory: MemoryShare) {
+        self.memory = memory;
+    }
+
+    /// Takes note of the memory that the reader holds, besides the batch.
+    pub fn account_for(&mut self, carried: usize) -> Result<(), PayloadError> {
+        self.carried = carried;
+        Ok(self.memory.cover(self.held_bytes())?)
+    }
+
+    fn held_bytes(&self) -> u64 {
+        (self.carried + self.batch.held_bytes() + self.key_hashes.capacity() * size_of::<u64>()) as u64
     }
 
     /// Checks one value of the payload, which begins and ends where the bytes do. `Some` is the shard to store it in.
@@ -79,8 +106,10 @@ impl Intake {
     }
 
     /// Keeps a document that has been found good.
-    pub fn store(&mut self, shard: Shard, document: DocumentBytes) {
+    pub fn store(&mut self, shard: Shard, document: DocumentBytes) -> Result<(), PayloadError> {
         self.batch.append(shard, document);
+        // After each, not after each chunk: a record of two bytes may become a document of megabytes under its header.
+        Ok(self.memory.cover(self.held_bytes())?)
     }
 
     /// Settles the primary key by the first document, or the failure when it does not tell.
@@ -106,14 +135,17 @@ impl Intake {
         self.key_hashes = Vec::new();
     }
 
-    pub fn finish(self) -> Result<SplitBatch, PayloadError> {
+    pub fn finish(mut self) -> Result<SplitBatch, PayloadError> {
         if let Some(error) = self.failure {
             return Err(PayloadError::FailedTask { error, document_count: self.taken });
         }
+        self.carried = 0;
+        let held = self.held_bytes();
+        self.memory.shrink_to(held);
         let primary_key = match self.rules.primary_key {
             PrimaryKeyRule::Known(primary_key) => Some(primary_key),
             PrimaryKeyRule::InferFromFirst => None,
         };
-        Ok(self.batch.finish(primary_key, self.key_hashes))
+        Ok(self.batch.finish(primary_key, self.key_hashes, self.memory))
     }
 }

@@ -104,6 +104,11 @@ impl JsonReader {
         }
     }
 
+    /// Memory of the value that is not complete yet.
+    pub fn carried_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |value| value.carried.capacity())
+    }
+
     /// Goes over one byte between values. `true` when that byte is done with; otherwise it begins a value, which is now
     /// open.
     fn step(&mut self, byte: u8) -> Result<bool, PayloadError> {
@@ -146,7 +151,7 @@ impl JsonReader {
             self.check_whole(bytes.as_slice(), next, start)?;
         }
         match intake.examine(bytes.as_slice()) {
-            Ok(Some(shard)) => intake.store(shard, bytes),
+            Ok(Some(shard)) => intake.store(shard, bytes)?,
             Ok(None) => {}
             Err(NotTaken::Refused(error)) => return Err(error),
             Err(NotTaken::NotADocument) => return self.name_fault(role, bytes.as_slice(), next, start),

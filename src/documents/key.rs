@@ -121,27 +121,27 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut has_reserved_field = false;
         // One in every document whose key is not spelled in an odd way.
-        let mut on_path: SmallVec<[(&str, &'de RawValue); 1]> = SmallVec::new();
+        let mut on_path: SmallVec<[(OnPath, &'de RawValue); 1]> = SmallVec::new();
         while let Some(field) = map.next_key_seed(FieldSeed { path: self.primary_key })? {
-            let Field::OnPath(rest) = field else {
+            let Field::OnPath(step) = field else {
                 has_reserved_field |= field == Field::Reserved;
                 map.next_value::<T>()?;
                 continue;
             };
             let value: &RawValue = map.next_value()?;
-            if !rest.is_empty() {
+            if !step.rest.is_empty() {
                 T::deserialize(value).map_err(serde::de::Error::custom)?;
             }
-            let seen = on_path.iter_mut().find(|(known, _)| *known == rest);
+            let seen = on_path.iter_mut().find(|(known, _)| *known == step);
             match (seen, self.repeated) {
                 (Some(entry), RepeatedField::LastWins) => entry.1 = value,
-                _ => on_path.push((rest, value)),
+                _ => on_path.push((step, value)),
             }
         }
         let mut found = None;
         let key = on_path
             .into_iter()
-            .try_for_each(|(rest, value)| follow(value, rest, &mut found))
+            .try_for_each(|(step, value)| follow(value, step.rest, &mut found))
             .and_then(|()| found.ok_or(KeyProblem::Missing));
         Ok(Header { key, has_reserved_field })
     }
@@ -183,8 +183,8 @@ impl<'de> Visitor<'de> for LevelVisitor<'_> {
         let mut problem = None;
         while let Some(field) = map.next_key_seed(FieldSeed { path: self.path })? {
             let value: &'de RawValue = map.next_value()?;
-            if let (Field::OnPath(rest), None) = (field, &problem) {
-                problem = follow(value, rest, &mut found).err();
+            if let (Field::OnPath(step), None) = (field, &problem) {
+                problem = follow(value, step.rest, &mut found).err();
             }
         }
         Ok(match problem {
@@ -196,9 +196,17 @@ impl<'de> Visitor<'de> for LevelVisitor<'_> {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Field<'p> {
-    OnPath(&'p str),
+    OnPath(OnPath<'p>),
     Reserved,
     Other,
+}
+
+/// A field that the key's path leads through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OnPath<'p> {
+    /// Tells the fields of one path apart: each is another beginning of it.
+    name_len: usize,
+    rest: &'p str,
 }
 
 /// Recognises a field's name without keeping it. Escapes are resolved first, so no spelling of a name hides it.
@@ -224,7 +232,7 @@ impl<'p> Visitor<'_> for FieldSeed<'p> {
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
         Ok(match rest_of_path(self.path, name) {
             _ if name == SHARD_FIELD => Field::Reserved,
-            Some(rest) => Field::OnPath(rest),
+            Some(rest) => Field::OnPath(OnPath { name_len: name.len(), rest }),
             None => Field::Other,
         })
     }

@@ -12,17 +12,25 @@ mod csv;
 mod csv_tests;
 mod error;
 mod format;
+#[cfg(test)]
+mod fuzz_tests;
 mod ids;
 mod intake;
 mod json;
 mod key;
+mod memory;
+#[cfg(test)]
+mod property_tests;
 mod scan;
 mod splitter;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdict_tests;
 
 pub use batch::{NodeBody, SplitBatch};
 pub use error::PayloadError;
 pub use format::PayloadFormat;
 pub use ids::{ids_from_delete_batch, shard_of_document_id};
+pub use memory::{MemoryBudget, MemoryShare};
 pub use splitter::{MissingKey, PrimaryKeyRule, SplitRules, Splitter};

@@ -6,6 +6,7 @@ use super::error::{missing_payload, PayloadError};
 use super::intake::Intake;
 use super::json::JsonReader;
 use super::key::RepeatedField;
+use super::memory::MemoryShare;
 use super::PayloadFormat;
 
 /// Where a batch's primary key comes from.
@@ -63,13 +64,25 @@ impl Splitter {
         Self { format, reader, intake: Intake::new(rules, repeated), is_empty: true }
     }
 
+    /// Lets the batch grow as far as `memory` does. Without it nobody counts what the batch holds.
+    #[must_use]
+    pub fn within(mut self, memory: MemoryShare) -> Self {
+        self.intake.set_memory(memory);
+        self
+    }
+
     /// Reads the next bytes of the body. After an error the payload is lost: do not push more of it.
     pub fn push(&mut self, chunk: &[u8]) -> Result<(), PayloadError> {
         self.is_empty &= chunk.is_empty();
         match &mut self.reader {
-            Reader::Json(reader) => reader.push(chunk, &mut self.intake),
-            Reader::Csv(reader) => reader.push(chunk, &mut self.intake),
+            Reader::Json(reader) => reader.push(chunk, &mut self.intake)?,
+            Reader::Csv(reader) => reader.push(chunk, &mut self.intake)?,
         }
+        let carried = match &self.reader {
+            Reader::Json(reader) => reader.carried_bytes(),
+            Reader::Csv(reader) => reader.carried_bytes(),
+        };
+        self.intake.account_for(carried)
     }
 
     /// The batch, once the body has ended.

@@ -14,6 +14,7 @@
 mod authenticate;
 mod body;
 mod context;
+mod decode;
 mod early_request_filter;
 mod logging;
 mod request_filter;

@@ -49,9 +49,14 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         path_and_query: &path_and_query,
         query: path_and_query.split_once('?').map(|(_, query)| query),
         content_type: content_type.as_deref(),
-        content_encoding: content_encoding.as_deref(),
     };
-    let mut body = ClientBody::new(session, app.config.server.max_body_bytes, app.request_timeout());
+    let mut body = ClientBody::new(
+        session,
+        content_encoding.as_deref(),
+        app.config.server.max_body_bytes,
+        &app.body_memory,
+        app.request_timeout(),
+    );
     if writes(&route) {
         // Never cut short: a write that some nodes have taken must be seen through. Each of its waits has its own deadline.
         return api::plan(app, &route, &request, &mut body as &mut dyn Body).await;

@@ -1,16 +1,21 @@
 //! Answers that Miroir writes itself. Errors become Meilisearch's JSON here and nowhere else.
 
+use std::time::Duration;
+
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::HeaderName;
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::Instant;
 
 use super::context::Context;
 use crate::api::Answer;
 use crate::error::{ApiError, Code};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Time for a client to finish sending a body that is not wanted any more: 100 MB pass in it at 400 Mbit/s.
+const SPEAK_OUT_MAX: Duration = Duration::from_secs(2);
 const DEGRADED: HeaderName = HeaderName::from_static("x-miroir-degraded");
 
 pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) -> Result<()> {
@@ -29,12 +34,23 @@ pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) ->
     if !session.as_mut().is_body_done() {
         session.set_keepalive(None);
     }
+    let is_sending = !session.as_mut().is_body_done();
     let is_head = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(header), is_head).await?;
     if !is_head {
         session.write_response_body(Some(answer.body), true).await?;
     }
+    if is_sending {
+        let_speak_out(session).await;
+    }
     Ok(())
+}
+
+/// Reads what a client still sends after its answer, for a while. A connection that is closed with bytes unread is reset,
+/// and the answer is lost to a client that has not come to reading it.
+async fn let_speak_out(session: &mut Session) {
+    let deadline = Instant::now() + SPEAK_OUT_MAX;
+    while let Ok(Ok(Some(_))) = tokio::time::timeout_at(deadline, session.read_request_body()).await {}
 }
 
 /// The last word on a request that Pingora could not carry out.

@@ -15,7 +15,7 @@ use super::query::TaskQuery;
 use super::replicas::Replicas;
 use super::task::{NewTask, Task};
 use super::view::TaskPage;
-use crate::cluster::{Cluster, NodeId, TaskUid};
+use crate::cluster::{Cluster, IndexUid, NodeId, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::store::{Change, PayloadPart, StaleReplica, Store, StoreError};
 
@@ -219,6 +219,16 @@ impl TaskRegistry {
         }
         self.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
         self.published.send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
+
+    /// The index is gone, and with it all that its replicas were stale in.
+    pub async fn index_deleted(&self, index_uid: &IndexUid) -> Result<(), StoreError> {
+        let stale = self.replicas.stale(index_uid);
+        if !stale.is_empty() {
+            self.store.apply(stale.iter().cloned().map(Change::RemoveStale).collect()).await?;
+            stale.iter().for_each(|stale| self.replicas.forget_stale(stale));
+        }
+        Ok(())
     }
 
     /// The node's log has been dropped; its replica is not read until it has been copied anew.

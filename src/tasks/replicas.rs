@@ -1,5 +1,6 @@
 //! Keeps replicas that lag from serving reads, as the legs of tasks say.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::leg::NodeTask;
@@ -11,6 +12,8 @@ use crate::store::StaleReplica;
 pub struct Replicas {
     cluster: Arc<Cluster>,
     counts: Mutex<LagCounts>,
+    /// Replicas whose logs were dropped. Each of their shards is counted once.
+    stale: Mutex<HashMap<(IndexUid, NodeId), ShardSet>>,
 }
 
 fn lags(leg: &NodeTask) -> bool {
@@ -19,7 +22,7 @@ fn lags(leg: &NodeTask) -> bool {
 
 impl Replicas {
     pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, counts: Mutex::default() }
+        Self { cluster, counts: Mutex::default(), stale: Mutex::default() }
     }
 
     /// A task has changed, or is followed from now on.
@@ -40,8 +43,34 @@ impl Replicas {
 
     /// A replica's log has been dropped.
     pub fn go_stale(&self, stale: &StaleReplica) {
-        let changed = self.count(&stale.node, &stale.index_uid, &stale.shards, LagCounts::raise);
+        let mut known = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = known.entry((stale.index_uid.clone(), stale.node.clone())).or_default();
+        let new: ShardSet = stale.shards.iter().filter(|&shard| !shards.contains(shard)).collect();
+        shards.extend(&new);
+        drop(known);
+        let changed = self.count(&stale.node, &stale.index_uid, &new, LagCounts::raise);
         self.publish(changed.into_iter().collect());
+    }
+
+    /// The index's replicas whose logs were dropped.
+    pub fn stale(&self, index_uid: &IndexUid) -> Vec<StaleReplica> {
+        let known = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_index = known.iter().filter(|((index, _), _)| index == index_uid);
+        let stale = of_index.map(|((index, node), shards)| StaleReplica {
+            node: node.clone(),
+            index_uid: index.clone(),
+            shards: shards.clone(),
+        });
+        stale.collect()
+    }
+
+    /// Nothing is left of what the replica was stale in.
+    pub fn forget_stale(&self, stale: &StaleReplica) {
+        let mut known = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = known.remove(&(stale.index_uid.clone(), stale.node.clone()));
+        drop(known);
+        let lowered = shards.and_then(|shards| self.count(&stale.node, &stale.index_uid, &shards, LagCounts::lower));
+        self.publish(lowered.into_iter().collect());
     }
 
     fn count(

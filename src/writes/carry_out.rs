@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::scatter::Delivery;
-use crate::store::{Change, PayloadId, PayloadPart, StoreError};
+use crate::store::{Change, IndexChange, PayloadId, PayloadPart, StoreError};
 use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHead, Task};
 
 /// Bytes of a payload that go into one commit of the store: keeps the commits of others short.
@@ -359,6 +359,9 @@ impl<'a> Delivering<'a> {
                 }
             })
             .await?;
+        if let Some(IndexChange::Delete(index_uid)) = &change {
+            self.app.tasks.index_deleted(index_uid).await?;
+        }
         if let Some(change) = change {
             self.app.publish_index(change);
         }

@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod fleet;
 mod process;
 
 use std::io::{BufRead, BufReader};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use client::{Answer, Client};
+pub use fleet::{Fleet, FleetOptions};
 pub use process::{descendants, is_running, kill, terminate, wait_until, Output};
 
 /// How long a cluster may take to be ready, in a debug build on a busy machine.

@@ -15,12 +15,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::formats::Format;
-use crate::error::{field_codes, Code, ResponseError};
+use crate::error::{feature_not_enabled, field_codes, Code, ResponseError};
 use crate::indexes::check_uid;
 use crate::queue::{Method, NewTask, Operation, Queue, Task};
 use crate::search::filter;
-use crate::search::parse::codes::BadRequest;
-use crate::search::parse::{missing_field, read_body, read_query, BodyError, Param, QueryError};
+use crate::search::parse::codes::{BadRequest, InvalidDocumentFilter};
+use crate::search::parse::{missing_field, read_body, read_query, BodyError, QueryError};
 use crate::state::AppState;
 use crate::tasks::{accept, Accepted};
 
@@ -39,13 +39,17 @@ pub fn routes() -> Router<AppState> {
         .route("/indexes/{uid}/documents/{id}", delete(delete_one))
         .route("/indexes/{uid}/documents/delete-batch", post(delete_batch))
         .route("/indexes/{uid}/documents/delete", post(delete_by_filter))
+        .route("/indexes/{uid}/documents/edit", post(edit))
 }
 
 field_codes! {
     InvalidIndexPrimaryKey
     InvalidDocumentCsvDelimiter
+    InvalidDocumentEditionContext
+    InvalidDocumentEditionFunctionFilter
     InvalidIndexCustomMetadata
     InvalidSkipCreation
+    MissingDocumentEditionFunction
     MissingDocumentFilter
 }
 
@@ -62,7 +66,7 @@ struct AdditionParameters {
     #[deserr(default, error = QueryError<InvalidIndexCustomMetadata>)]
     custom_metadata: Option<String>,
     #[deserr(default, error = QueryError<InvalidSkipCreation>)]
-    skip_creation: Option<Param<bool>>,
+    skip_creation: Option<String>,
 }
 
 /// The parameters of every other write.
@@ -105,12 +109,7 @@ async fn add(
 ) -> Result<Accepted, ResponseError> {
     check_uid(&uid)?;
     let AdditionParameters { primary_key, csv_delimiter, custom_metadata, skip_creation } = read_query(parameters)?;
-    if skip_creation.is_some_and(|skip| skip.0) {
-        return Err(ResponseError::new(
-            Code::InvalidSkipCreation,
-            "This node's engine cannot leave out the creation of documents. Use a Meilisearch server as the node for `skipCreation`.",
-        ));
-    }
+    let skip_creation = parse_skip_creation(skip_creation)?;
     let format = format(&headers, csv_delimiter)?;
     let queue = state.queue().clone();
     let (pieces, waiting) = mpsc::channel(WAITING_PIECES_MAX);
@@ -118,38 +117,48 @@ async fn add(
     // without a task.
     let enqueued = tokio::task::spawn_blocking(move || {
         let body = BodyReader { pieces: waiting, piece: Bytes::new(), is_complete: false };
-        enqueue(&queue, format, body, |documents| Addition { uid, method, primary_key, custom_metadata, documents })
+        enqueue(&queue, format, body, Addition { uid, method, primary_key, custom_metadata, skip_creation })
     });
     send_body(body, state.payload_bytes_max(), format, &pieces).await;
     drop(pieces);
     Ok(Accepted::from(&enqueued.await.map_err(ResponseError::internal)??))
 }
 
-/// An addition whose documents have been copied.
+/// What `skipCreation` says, in words that differ from those of other parameters.
+fn parse_skip_creation(text: Option<String>) -> Result<bool, ResponseError> {
+    match text {
+        None => Ok(false),
+        Some(text) if text.eq_ignore_ascii_case("true") => Ok(true),
+        Some(text) if text.eq_ignore_ascii_case("false") => Ok(false),
+        Some(text) => Err(ResponseError::new(
+            Code::InvalidSkipCreation,
+            format!("skipCreation must be either `true` or `false`. Found: `{text}`"),
+        )),
+    }
+}
+
+/// What an addition is besides its documents.
 struct Addition {
     uid: String,
     method: Method,
     primary_key: Option<String>,
     custom_metadata: Option<String>,
-    documents: u64,
+    skip_creation: bool,
 }
 
-fn enqueue(
-    queue: &Queue,
-    format: Format,
-    body: BodyReader,
-    addition: impl FnOnce(u64) -> Addition,
-) -> Result<Task, ResponseError> {
+/// Copies the documents and enqueues their task.
+fn enqueue(queue: &Queue, format: Format, body: BodyReader, addition: Addition) -> Result<Task, ResponseError> {
     let mut writer = queue.payload_writer();
     let documents = format.copy(body, &mut writer)?;
     let written = writer.finish()?;
-    let Addition { uid, method, primary_key, custom_metadata, documents } = addition(documents);
+    let Addition { uid, method, primary_key, custom_metadata, skip_creation } = addition;
     let operation = Operation::DocumentAddition {
         method,
         primary_key,
         payload: written.payload,
         payload_bytes: written.bytes,
         documents,
+        skip_creation,
     };
     let new =
         NewTask { index_uid: Some(uid), operation: operation.clone(), inline_payload: written.inline, custom_metadata };
@@ -326,6 +335,29 @@ async fn delete_by_filter(
 struct ByFilter {
     #[deserr(missing_field_error = missing_field::<BadRequest, MissingDocumentFilter>)]
     filter: Value,
+}
+
+/// Editing by function is an experimental feature, which is off. What is wrong with the request is said first.
+async fn edit(Query(parameters): Parameters, headers: HeaderMap, body: Bytes) -> Result<Accepted, ResponseError> {
+    let WriteParameters { custom_metadata: _ } = read_query(parameters)?;
+    let _: Edition = read_body(&headers, &body)?;
+    Err(feature_not_enabled("Using the documents edit route", "edit documents by function", 762))
+}
+
+/// The body of an edition.
+#[expect(dead_code, reason = "it is read only to refuse what is wrong with it")]
+#[derive(Debug, Deserr)]
+#[deserr(error = BodyError, deny_unknown_fields)]
+struct Edition {
+    #[deserr(default, error = BodyError<InvalidDocumentFilter>)]
+    filter: Option<Value>,
+    #[deserr(default, error = BodyError<InvalidDocumentEditionContext>)]
+    context: Option<Value>,
+    #[deserr(
+        error = BodyError<InvalidDocumentEditionFunctionFilter>,
+        missing_field_error = missing_field::<InvalidDocumentEditionFunctionFilter, MissingDocumentEditionFunction>
+    )]
+    function: String,
 }
 
 async fn write(

@@ -1,6 +1,7 @@
 //! The work of a batch on one index, inside a transaction that the caller commits.
 
 use bumpalo::Bump;
+use memmap2::Mmap;
 use milli_core::documents::PrimaryKey;
 use milli_core::heed::RwTxn;
 use milli_core::progress::Progress;
@@ -10,7 +11,8 @@ use milli_core::{Filter, Index, ThreadPoolNoAbort, ThreadPoolNoAbortBuilder};
 use roaring::RoaringBitmap;
 use serde_json::Value;
 
-use super::payloads::Payloads;
+use super::existing;
+use super::payloads::{self, Payloads};
 use super::records::Outcome;
 use super::store::Store;
 use super::task::{Method, Operation, Task};
@@ -83,8 +85,11 @@ impl Applier {
                 }
                 Ok(done(None))
             }
-            Operation::IndexDeletion | Operation::IndexSwap { .. } => {
-                Err(ResponseError::internal("an operation on names reached the documents"))
+            Operation::IndexDeletion
+            | Operation::IndexSwap { .. }
+            | Operation::TaskCancelation { .. }
+            | Operation::TaskDeletion { .. } => {
+                Err(ResponseError::internal("an operation on names or tasks reached the documents"))
             }
         }
     }
@@ -95,35 +100,47 @@ impl Applier {
         index: &Index,
         wtxn: &mut RwTxn<'_>,
         batch: &[Task],
-        (store, payloads): (&Store, &Payloads),
+        (store, waiting): (&Store, &Payloads),
         must_stop: &(impl Fn() -> bool + Sync),
     ) -> Result<Vec<Outcome>, ResponseError> {
         let index_uid = batch[0].index_uid.as_deref().unwrap_or_default();
         let in_index = |error| ResponseError::in_index(index_uid, error);
         // Everything that the engine borrows has to outlive its run.
         let documents =
-            batch.iter().map(|task| payloads.load(store, task)).collect::<Result<Vec<_>, ResponseError>>()?;
+            batch.iter().map(|task| waiting.load(store, task)).collect::<Result<Vec<_>, ResponseError>>()?;
+        let existing;
         let allocator = Bump::new();
-        let mut changes = indexer::DocumentOperation::new();
-        let mut primary_key = None;
-        for (task, documents) in batch.iter().zip(&documents) {
-            let Operation::DocumentAddition { method, primary_key: of_task, .. } = &task.operation else {
-                return Err(ResponseError::internal("a batch of additions has another task in it"));
-            };
-            primary_key = primary_key.or(of_task.as_deref());
-            match method {
-                Method::Replace => changes.replace_documents(documents),
-                Method::Update => changes.update_documents(documents),
-            }
-            .map_err(in_index)?;
-        }
+        let primary_key = batch.iter().find_map(|task| match &task.operation {
+            Operation::DocumentAddition { primary_key, .. } => primary_key.as_deref(),
+            _ => None,
+        });
         let rtxn = index.read_txn()?;
         let fields = index.fields_ids_map(&rtxn)?;
         let mut new_fields = fields.clone();
         let progress = Progress::default();
-        let (changes, stats, primary_key) = changes
-            .into_changes(&allocator, index, &rtxn, primary_key, &mut new_fields, must_stop, progress.clone())
+        let (mut changes, stats, primary_key) = additions(batch.iter().zip(&documents))
+            .and_then(|additions| {
+                let progress = progress.clone();
+                additions.into_changes(&allocator, index, &rtxn, primary_key, &mut new_fields, must_stop, progress)
+            })
             .map_err(in_index)?;
+        // The verdict on a task and its count are those of all its documents, also of the ones left out now.
+        if let ([task], [stats], Some(primary_key)) = (batch, stats.as_slice(), primary_key) {
+            if skips_creation(&task.operation) && stats.error.is_none() {
+                let kept = existing::only_existing(&documents[0], index, &rtxn, primary_key, &mut new_fields)
+                    .map_err(in_index)?;
+                existing = payloads::in_memory(kept.len(), |memory| {
+                    memory.copy_from_slice(&kept);
+                    Ok(())
+                })?;
+                let (name, progress) = (Some(primary_key.name()), progress.clone());
+                (changes, ..) = additions([(task, &existing)])
+                    .and_then(|additions| {
+                        additions.into_changes(&allocator, index, &rtxn, name, &mut new_fields, must_stop, progress)
+                    })
+                    .map_err(in_index)?;
+            }
+        }
         let outcomes: Vec<_> = batch
             .iter()
             .zip(stats)
@@ -242,6 +259,24 @@ impl Applier {
         )?;
         Ok(())
     }
+}
+
+/// The additions of these tasks, whose documents are given with them, as the engine takes them.
+fn additions<'d>(
+    tasks: impl IntoIterator<Item = (&'d Task, &'d Mmap)>,
+) -> milli_core::Result<indexer::DocumentOperation<'d>> {
+    let mut additions = indexer::DocumentOperation::new();
+    for (task, documents) in tasks {
+        match task.operation {
+            Operation::DocumentAddition { method: Method::Update, .. } => additions.update_documents(documents)?,
+            _ => additions.replace_documents(documents)?,
+        }
+    }
+    Ok(additions)
+}
+
+fn skips_creation(operation: &Operation) -> bool {
+    matches!(operation, Operation::DocumentAddition { skip_creation: true, .. })
 }
 
 fn pool(threads: usize) -> Result<ThreadPoolNoAbort, ResponseError> {

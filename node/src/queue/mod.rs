@@ -1,15 +1,24 @@
 //! The task queue: every write is a task that is durable before it is acknowledged and is run once, in order.
 //!
 //! `task` says what a task is, `records` keeps tasks in the `store`, `batch` chooses what runs next, `apply` does the
-//! work on an index and `worker` is the thread that ties them together. What HTTP looks like does not belong here.
+//! work on an index, `on_tasks` that on other tasks, and `worker` is the thread that ties them together. What HTTP looks like does not belong here.
 
 mod apply;
 mod batch;
+mod batches;
+mod existing;
+mod filter;
+mod names;
+mod on_tasks;
 mod payloads;
 mod records;
 mod store;
 mod task;
+mod task_set;
 mod worker;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,9 +28,12 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
+pub use self::batches::Batch;
+pub use self::filter::{Filter, Page};
 pub use self::payloads::PayloadWriter;
-pub use self::records::{Filter, NameChanges, NewTask};
+pub use self::records::{NameChanges, NewTask};
 pub use self::task::{rfc_3339, Method, Operation, Status, Swap, Task, TaskUid, KINDS};
+pub use self::task_set::TaskSet;
 
 use self::payloads::Payloads;
 use self::store::{DirectoryLock, Store};
@@ -44,6 +56,11 @@ struct Shared {
     pending: Mutex<bool>,
     wake: Condvar,
     stopping: AtomicBool,
+    /// The tasks that the worker chose last. Locked while it chooses, so that a cancelation that is durable before
+    /// finds what was chosen, and one after is chosen itself.
+    chosen: Mutex<Vec<TaskUid>>,
+    /// Set when one of `chosen` is canceled: the worker leaves them as soon as the engine lets it.
+    abort: AtomicBool,
 }
 
 /// The worker's thread. Owned by `main`, which stops it.
@@ -70,6 +87,8 @@ impl Queue {
             pending: Mutex::new(true),
             wake: Condvar::new(),
             stopping: AtomicBool::new(false),
+            chosen: Mutex::new(Vec::new()),
+            abort: AtomicBool::new(false),
         }));
         let worker = Worker::new(queue.clone(), indexes.clone(), indexing_threads)?;
         let thread = std::thread::Builder::new().name("task-worker".into()).spawn(move || worker.run())?;
@@ -79,6 +98,12 @@ impl Queue {
     /// Accepts a task: once this returns, it will be run whatever happens. Blocks for one fsync.
     pub fn enqueue(&self, new: NewTask) -> Result<Task, ResponseError> {
         let task = self.0.store.write(move |connection| records::insert(connection, new, OffsetDateTime::now_utc()))?;
+        if let Operation::TaskCancelation { tasks, .. } = &task.operation {
+            let chosen = self.0.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+            if chosen.iter().any(|uid| tasks.contains(*uid)) {
+                self.0.abort.store(true, Ordering::Relaxed);
+            }
+        }
         *self.0.pending.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.wake.notify_all();
         Ok(task)
@@ -99,8 +124,18 @@ impl Queue {
     }
 
     /// The tasks of one page, and the number of all that match.
-    pub fn list(&self, filter: &Filter) -> Result<(Vec<Task>, u64), ResponseError> {
-        self.0.store.read(|connection| records::list(connection, filter))
+    pub fn list(&self, filter: &Filter, page: Page) -> Result<(Vec<Task>, u64), ResponseError> {
+        self.0.store.read(|connection| records::list(connection, filter, page))
+    }
+
+    /// The batches of one page, and the number of all that match.
+    pub fn list_batches(&self, filter: &Filter, page: Page) -> Result<(Vec<Batch>, u64), ResponseError> {
+        self.0.store.read(|connection| batches::list(connection, filter, page))
+    }
+
+    /// All tasks that match at this moment.
+    pub fn matching(&self, filter: &Filter) -> Result<TaskSet, ResponseError> {
+        self.0.store.read(|connection| filter::uids(connection, filter)).map(TaskSet::from_ordered)
     }
 
     /// What the store takes on disk, in bytes.
@@ -115,6 +150,11 @@ impl Queue {
 
     fn is_stopping(&self) -> bool {
         self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is being run is to be left unfinished.
+    fn must_leave(&self) -> bool {
+        self.is_stopping() || self.0.abort.load(Ordering::Relaxed)
     }
 }
 

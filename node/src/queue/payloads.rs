@@ -158,7 +158,7 @@ impl Drop for PayloadWriter {
 
 /// Anonymous memory instead of a map of the file: the engine insists on the type, and mapping a file is only safe as
 /// long as nobody else touches it. What it costs is bounded by the size of a batch.
-fn in_memory(bytes: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> Result<Mmap, ResponseError> {
+pub fn in_memory(bytes: usize, fill: impl FnOnce(&mut [u8]) -> io::Result<()>) -> Result<Mmap, ResponseError> {
     let mut memory = MmapMut::map_anon(bytes)?;
     fill(&mut memory)?;
     Ok(memory.make_read_only()?)

@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::task::{BatchUid, Operation, Status, Task, TaskUid};
+use super::batches;
+use super::filter::{self, Filter, Page, Table};
+use super::task::{Operation, Status, Task, TaskUid};
 
-const COLUMNS: &str = "uid, batch_uid, index_uid, status, operation, details, error, custom_metadata, \
-                       enqueued_at, started_at, finished_at";
+/// What [`task`] reads.
+pub const COLUMNS: &str = "uid, batch_uid, index_uid, status, operation, details, error, custom_metadata, \
+                           enqueued_at, started_at, finished_at, canceled_by";
 
 /// A task that is about to be enqueued.
 #[derive(Debug)]
@@ -67,7 +70,8 @@ pub struct Finish {
 }
 
 pub fn insert(connection: &Connection, new: NewTask, now: OffsetDateTime) -> rusqlite::Result<Task> {
-    let uid: TaskUid = connection.query_row("SELECT coalesce(max(uid) + 1, 0) FROM tasks", [], |row| row.get(0))?;
+    let uid: TaskUid =
+        connection.prepare_cached("SELECT coalesce(max(uid) + 1, 0) FROM tasks")?.query_row([], |row| row.get(0))?;
     let details = new.operation.details(new.index_uid.as_deref(), None);
     connection
         .prepare_cached(
@@ -93,6 +97,7 @@ pub fn insert(connection: &Connection, new: NewTask, now: OffsetDateTime) -> rus
         operation: new.operation,
         details,
         error: None,
+        canceled_by: None,
         custom_metadata: new.custom_metadata,
         enqueued_at: now,
         started_at: None,
@@ -104,12 +109,38 @@ pub fn get(connection: &Connection, uid: TaskUid) -> rusqlite::Result<Option<Tas
     connection.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE uid = ?1"))?.query_row([uid], task).optional()
 }
 
-/// The oldest task that waits.
-pub fn first_enqueued(connection: &Connection) -> rusqlite::Result<Option<Task>> {
+/// The task that runs next, if any waits: the latest cancelation, then the oldest deletion of tasks, then the oldest of
+/// all others. A cancelation comes first because what it cancels must not run any more.
+pub fn next_enqueued(connection: &Connection) -> rusqlite::Result<Option<Task>> {
+    let urgent =
+        ["kind = 'taskCancelation' ORDER BY uid DESC", "kind = 'taskDeletion' ORDER BY uid", "1 = 1 ORDER BY uid"];
+    for choice in urgent {
+        let next = connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE status = 'enqueued' AND {choice} LIMIT 1"))?
+            .query_row([], task)
+            .optional()?;
+        if next.is_some() {
+            return Ok(next);
+        }
+    }
+    Ok(None)
+}
+
+/// The waiting tasks of that kind, oldest first.
+pub fn enqueued_of_kind(connection: &Connection, kind: &str, limit: usize) -> rusqlite::Result<Vec<Task>> {
     connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM tasks WHERE status = 'enqueued' ORDER BY uid LIMIT 1"))?
-        .query_row([], task)
-        .optional()
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM tasks WHERE status = 'enqueued' AND kind = ?1 ORDER BY uid LIMIT ?2"
+        ))?
+        .query_map(params![kind, limit], task)?
+        .collect()
+}
+
+/// Whether any task waits that does not concern that index alone.
+pub fn others_wait(connection: &Connection, index_uid: &str) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT 1 FROM tasks WHERE status = 'enqueued' AND index_uid IS NOT ?1 LIMIT 1")?
+        .exists([index_uid])
 }
 
 /// The waiting tasks after `uid` that concern the same index, or several indexes at once, oldest first.
@@ -134,20 +165,20 @@ pub fn inline_payload(connection: &Connection, uid: TaskUid) -> rusqlite::Result
         .query_row([uid], |row| row.get(0))
 }
 
-/// Marks the tasks as one batch that is being processed.
-pub fn start(connection: &Connection, uids: &[TaskUid], now: OffsetDateTime) -> rusqlite::Result<BatchUid> {
-    let batch_uid: BatchUid =
-        connection.query_row("SELECT coalesce(max(batch_uid) + 1, 0) FROM tasks", [], |row| row.get(0))?;
+/// Marks the tasks as one batch that is being processed. `strategy` says why these and no others.
+pub fn start(connection: &Connection, uids: &[TaskUid], strategy: &str, now: OffsetDateTime) -> rusqlite::Result<()> {
+    let batch_uid = batches::next_uid(connection)?;
     let mut update = connection
         .prepare_cached("UPDATE tasks SET status = 'processing', batch_uid = ?2, started_at = ?3 WHERE uid = ?1")?;
     for uid in uids {
         update.execute(params![uid, batch_uid, nanoseconds(now)])?;
     }
-    Ok(batch_uid)
+    batches::open(connection, batch_uid, nanoseconds(now), strategy)
 }
 
 /// Makes every task that was being processed wait again.
 pub fn put_back(connection: &Connection) -> rusqlite::Result<usize> {
+    batches::forget_unfinished(connection)?;
     connection.execute(
         "UPDATE tasks SET status = 'enqueued', batch_uid = NULL, started_at = NULL \
          WHERE status = 'processing'",
@@ -191,6 +222,9 @@ pub fn finish(connection: &Connection, finish: &Finish) -> rusqlite::Result<()> 
         ])?;
     }
     let first = finish.outcomes.iter().map(|outcome| outcome.uid).min();
+    if let Some(first) = first {
+        batches::close(connection, first, finish.finished_at_ns)?;
+    }
     for (left, right) in &finish.names.swapped {
         connection.execute(
             "UPDATE tasks SET index_uid = CASE index_uid WHEN ?1 THEN ?2 ELSE ?1 END \
@@ -237,74 +271,12 @@ pub fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
         .query_row("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()", [], |row| row.get(0))
 }
 
-/// Which tasks a list shall have; `None` is no restriction. Dates are exclusive, in nanoseconds since 1970.
-#[derive(Debug, Default)]
-pub struct Filter {
-    pub uids: Option<Vec<TaskUid>>,
-    pub batch_uids: Option<Vec<BatchUid>>,
-    pub statuses: Option<Vec<&'static str>>,
-    pub kinds: Option<Vec<&'static str>>,
-    pub index_uids: Option<Vec<String>>,
-    /// No task of this node is ever canceled, so any list here matches nothing.
-    pub canceled_by: Option<Vec<TaskUid>>,
-    pub after_ns: [Option<i64>; 3],
-    pub before_ns: [Option<i64>; 3],
-    pub from: Option<TaskUid>,
-    pub reverse: bool,
-    pub limit: u32,
+/// The tasks of one page, and the number of all that match.
+pub fn list(connection: &Connection, filter: &Filter, page: Page) -> rusqlite::Result<(Vec<Task>, u64)> {
+    filter::page(connection, (Table::Tasks, COLUMNS), filter.of_tasks()?, page, task)
 }
 
-/// The columns of [`Filter::after_ns`] and [`Filter::before_ns`], in their order.
-const DATES: [&str; 3] = ["enqueued_at", "started_at", "finished_at"];
-
-/// The tasks of one page, newest first unless reversed, and the number of those that match, pages and `from` aside.
-pub fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<(Vec<Task>, u64)> {
-    let mut wanted = String::from("1 = 1");
-    let mut values: Vec<rusqlite::types::Value> = Vec::new();
-    let lists = [
-        ("uid", filter.uids.as_ref().map(to_json)),
-        ("batch_uid", filter.batch_uids.as_ref().map(to_json)),
-        ("status", filter.statuses.as_ref().map(to_json)),
-        ("kind", filter.kinds.as_ref().map(to_json)),
-        ("index_uid", filter.index_uids.as_ref().map(to_json)),
-    ];
-    for (column, list) in lists {
-        if let Some(list) = list {
-            values.push(list?.into());
-            wanted.push_str(&format!(" AND {column} IN (SELECT value FROM json_each(?{}))", values.len()));
-        }
-    }
-    if filter.canceled_by.is_some() {
-        wanted.push_str(" AND 1 = 0");
-    }
-    for (operator, bounds) in [(">", &filter.after_ns), ("<", &filter.before_ns)] {
-        for (column, bound) in DATES.iter().zip(bounds) {
-            if let Some(bound) = bound {
-                values.push((*bound).into());
-                wanted.push_str(&format!(" AND {column} {operator} ?{}", values.len()));
-            }
-        }
-    }
-    let total = connection.query_row(
-        &format!("SELECT count(*) FROM tasks WHERE {wanted}"),
-        rusqlite::params_from_iter(&values),
-        |row| row.get(0),
-    )?;
-    if let Some(from) = filter.from {
-        values.push(from.into());
-        let operator = if filter.reverse { ">=" } else { "<=" };
-        wanted.push_str(&format!(" AND uid {operator} ?{}", values.len()));
-    }
-    values.push(filter.limit.into());
-    let order = if filter.reverse { "ASC" } else { "DESC" };
-    let tasks = connection
-        .prepare(&format!("SELECT {COLUMNS} FROM tasks WHERE {wanted} ORDER BY uid {order} LIMIT ?{}", values.len()))?
-        .query_map(rusqlite::params_from_iter(&values), task)?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok((tasks, total))
-}
-
-fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
+pub fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
     let status: String = row.get(3)?;
     let status = Status::parse(&status)
         .ok_or_else(|| rusqlite::Error::InvalidColumnType(3, format!("status {status}"), Type::Text))?;
@@ -319,6 +291,7 @@ fn task(row: &Row<'_>) -> rusqlite::Result<Task> {
             rusqlite::types::ValueRef::Null => None,
             _ => Some(from_json(row, 6)?),
         },
+        canceled_by: row.get(11)?,
         custom_metadata: row.get(7)?,
         enqueued_at: date(8, row.get(8)?)?,
         started_at: row.get::<_, Option<i64>>(9)?.map(|ns| date(9, ns)).transpose()?,
@@ -331,16 +304,18 @@ pub fn nanoseconds(date: OffsetDateTime) -> i64 {
     i64::try_from(date.unix_timestamp_nanos()).unwrap_or(i64::MAX)
 }
 
-fn date(column: usize, ns: i64) -> rusqlite::Result<OffsetDateTime> {
+/// The date that a column holds in nanoseconds since 1970.
+pub fn date(column: usize, ns: i64) -> rusqlite::Result<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns))
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, Box::new(error)))
 }
 
-fn to_json<T: Serialize + ?Sized>(value: &T) -> rusqlite::Result<String> {
+pub fn to_json<T: Serialize + ?Sized>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+/// What a column holds as JSON.
+pub fn from_json<T: for<'de> Deserialize<'de>>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     serde_json::from_str(&text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     details         TEXT NOT NULL,
     error           TEXT,
     custom_metadata TEXT,
+    canceled_by     INTEGER,
     enqueued_at     INTEGER NOT NULL,
     started_at      INTEGER,
     finished_at     INTEGER
@@ -44,6 +45,16 @@ CREATE TABLE IF NOT EXISTS tasks (
 CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks (status, uid);
 CREATE INDEX IF NOT EXISTS tasks_by_batch ON tasks (batch_uid);
 CREATE INDEX IF NOT EXISTS tasks_by_index ON tasks (index_uid, uid);
+CREATE INDEX IF NOT EXISTS tasks_waiting ON tasks (kind, uid) WHERE status = 'enqueued';
+CREATE INDEX IF NOT EXISTS tasks_by_canceler ON tasks (canceled_by) WHERE canceled_by IS NOT NULL;
+CREATE TABLE IF NOT EXISTS batches (
+    uid         INTEGER PRIMARY KEY,
+    details     TEXT NOT NULL,
+    stats       TEXT NOT NULL,
+    strategy    TEXT NOT NULL,
+    started_at  INTEGER NOT NULL,
+    finished_at INTEGER
+) STRICT;
 CREATE TABLE IF NOT EXISTS indexes (
     uid       TEXT PRIMARY KEY,
     directory TEXT NOT NULL UNIQUE
@@ -87,7 +98,7 @@ impl Store {
         connection.busy_timeout(LOCK_TIMEOUT).map_err(store_error)?;
         // In WAL mode with FULL, a transaction that was committed survives the loss of power.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;").map_err(store_error)?;
-        connection.execute_batch(SCHEMA).map_err(store_error)?;
+        migrate(&connection).map_err(store_error)?;
         let (writes, waiting) = sync_channel(WAITING_WRITES_MAX);
         std::thread::Builder::new().name("store-writer".into()).spawn(move || commit_writes(connection, &waiting))?;
         Ok(Self { path: path.to_path_buf(), writes, readers: Mutex::new(Vec::new()) })
@@ -134,6 +145,16 @@ impl Store {
         connection.busy_timeout(LOCK_TIMEOUT).map_err(store_error)?;
         Ok(connection)
     }
+}
+
+/// Brings the tables of an older version up to this one, or creates them.
+fn migrate(connection: &Connection) -> rusqlite::Result<()> {
+    let column_of_tasks = "SELECT 1 FROM pragma_table_info('tasks') WHERE name = ?1";
+    let has = |column: &str| connection.prepare(column_of_tasks)?.exists([column]);
+    if has("uid")? && !has("canceled_by")? {
+        connection.execute_batch("ALTER TABLE tasks ADD COLUMN canceled_by INTEGER")?;
+    }
+    connection.execute_batch(SCHEMA)
 }
 
 /// The writer's life: wait for a write, take along those that came meanwhile, commit, tell everyone. Ends when the

@@ -5,6 +5,7 @@ use serde_json::{json, Map, Value};
 use time::format_description::well_known::Rfc3339;
 use time::OffsetDateTime;
 
+use super::task_set::TaskSet;
 use crate::settings;
 
 /// Tasks are numbered from 0, without gaps, in the order in which they were accepted.
@@ -78,6 +79,9 @@ pub enum Operation {
         payload: Payload,
         payload_bytes: u64,
         documents: u64,
+        /// Documents that are not there yet are left out instead of being created. The index is created all the same.
+        #[serde(default)]
+        skip_creation: bool,
     },
     DocumentDeletion {
         ids: Vec<String>,
@@ -102,6 +106,16 @@ pub enum Operation {
     },
     IndexSwap {
         swaps: Vec<Swap>,
+    },
+    TaskCancelation {
+        /// The query string that chose the tasks, with its `?`.
+        query: String,
+        tasks: TaskSet,
+    },
+    TaskDeletion {
+        /// The query string that chose the tasks, with its `?`.
+        query: String,
+        tasks: TaskSet,
     },
 }
 
@@ -140,23 +154,25 @@ impl Operation {
             Self::IndexDeletion => "indexDeletion",
             Self::SettingsUpdate { .. } => "settingsUpdate",
             Self::IndexSwap { .. } => "indexSwap",
+            Self::TaskCancelation { .. } => "taskCancelation",
+            Self::TaskDeletion { .. } => "taskDeletion",
         }
     }
 
-    /// The task's `details`. `documents` is the number of documents that the task indexed or deleted, known once it
-    /// has ended.
-    pub fn details(&self, index_uid: Option<&str>, documents: Option<u64>) -> Value {
+    /// The task's `details`. `changed` is the number of documents that the task indexed or deleted, or of tasks that it
+    /// canceled or deleted, known once it has ended.
+    pub fn details(&self, index_uid: Option<&str>, changed: Option<u64>) -> Value {
         match self {
             Self::DocumentAddition { documents: received, .. } => {
-                json!({ "receivedDocuments": received, "indexedDocuments": documents })
+                json!({ "receivedDocuments": received, "indexedDocuments": changed })
             }
             Self::DocumentDeletion { ids } => json!({
-                "providedIds": ids.len(), "deletedDocuments": documents, "originalFilter": null,
+                "providedIds": ids.len(), "deletedDocuments": changed, "originalFilter": null,
             }),
             Self::DocumentDeletionByFilter { filter } => json!({
-                "providedIds": 0, "deletedDocuments": documents, "originalFilter": filter.to_string(),
+                "providedIds": 0, "deletedDocuments": changed, "originalFilter": filter.to_string(),
             }),
-            Self::DocumentClear | Self::IndexDeletion => json!({ "deletedDocuments": documents }),
+            Self::DocumentClear | Self::IndexDeletion => json!({ "deletedDocuments": changed }),
             Self::IndexCreation { primary_key } => json!({ "primaryKey": primary_key }),
             Self::IndexUpdate { primary_key, new_uid: None } => json!({ "primaryKey": primary_key }),
             Self::IndexUpdate { primary_key, new_uid: Some(new_uid) } => json!({
@@ -164,6 +180,12 @@ impl Operation {
             }),
             Self::SettingsUpdate { settings, .. } => Value::Object(settings::without_secrets(settings.clone())),
             Self::IndexSwap { swaps } => json!({ "swaps": swaps }),
+            Self::TaskCancelation { query, tasks } => json!({
+                "matchedTasks": tasks.len(), "canceledTasks": changed, "originalFilter": query,
+            }),
+            Self::TaskDeletion { query, tasks } => json!({
+                "matchedTasks": tasks.len(), "deletedTasks": changed, "originalFilter": query,
+            }),
         }
     }
 }
@@ -178,6 +200,8 @@ pub struct Task {
     pub operation: Operation,
     pub details: Value,
     pub error: Option<Value>,
+    /// The task that canceled this one.
+    pub canceled_by: Option<TaskUid>,
     pub custom_metadata: Option<String>,
     pub enqueued_at: OffsetDateTime,
     pub started_at: Option<OffsetDateTime>,
@@ -187,20 +211,16 @@ pub struct Task {
 impl Task {
     /// The task as `GET /tasks/{uid}` shows it.
     pub fn view(&self) -> Value {
-        let duration = match (self.started_at, self.finished_at) {
-            (Some(started), Some(finished)) => Some(iso_8601(finished - started)),
-            _ => None,
-        };
         let mut view = json!({
             "uid": self.uid,
             "batchUid": self.batch_uid,
             "indexUid": self.index_uid,
             "status": self.status.name(),
             "type": self.operation.kind(),
-            "canceledBy": null,
+            "canceledBy": self.canceled_by,
             "details": self.details,
             "error": self.error,
-            "duration": duration,
+            "duration": duration(self.started_at, self.finished_at),
             "enqueuedAt": rfc_3339(self.enqueued_at),
             "startedAt": self.started_at.map(rfc_3339),
             "finishedAt": self.finished_at.map(rfc_3339),
@@ -230,6 +250,11 @@ impl Task {
 /// A date as Meilisearch prints it. Years beyond 9999, which no clock shows, would be `null`.
 pub fn rfc_3339(date: OffsetDateTime) -> Option<String> {
     date.format(&Rfc3339).ok()
+}
+
+/// The time between the start and the end of something that has ended, as Meilisearch prints it.
+pub fn duration(started_at: Option<OffsetDateTime>, finished_at: Option<OffsetDateTime>) -> Option<String> {
+    iso_8601(finished_at? - started_at?)
 }
 
 /// A duration as Meilisearch prints it: `PT0.012345S`, with three, six or nine decimals, and `null` for one that the

@@ -7,6 +7,7 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use super::apply::Applier;
 use super::payloads::Payloads;
 use super::records::{self, CommitIntent, Finish, NameChanges, Outcome};
 use super::store::Store;
-use super::task::{Operation, Swap, Task};
-use super::{batch, Queue};
+use super::task::{Operation, Task};
+use super::task_set::TaskSet;
+use super::{batch, names, on_tasks, Queue};
 use crate::error::{Code, ResponseError};
 use crate::indexes::{Indexes, Opened};
 
@@ -32,6 +34,8 @@ pub struct Worker {
     queue: Queue,
     indexes: Indexes,
     applier: Applier,
+    /// Whether the store may still call tasks processed that are not, because it failed.
+    is_unsettled: bool,
 }
 
 /// How a batch went on its index.
@@ -40,8 +44,17 @@ enum Ran {
     Done(Vec<Outcome>),
     /// Refused as a whole; nothing may be committed.
     Failed(ResponseError),
-    /// Interrupted because the node stops.
-    Interrupted,
+    /// Left because the node stops or one of the tasks was canceled.
+    Left,
+}
+
+/// How a batch went.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// All of its tasks have ended.
+    Finished,
+    /// None of its tasks has; they will be run again, unless they are canceled.
+    Left,
 }
 
 /// Brings store, payloads and indexes back into one state after a stop of any kind.
@@ -75,11 +88,11 @@ fn is_committed(intent: &CommitIntent, index_root: &Path) -> Result<bool, Respon
 
 impl Worker {
     pub fn new(queue: Queue, indexes: Indexes, threads: usize) -> Result<Self, ResponseError> {
-        Ok(Self { queue, indexes, applier: Applier::new(threads)? })
+        Ok(Self { queue, indexes, applier: Applier::new(threads)?, is_unsettled: false })
     }
 
     /// Runs batch after batch until the queue stops.
-    pub fn run(self) {
+    pub fn run(mut self) {
         while !self.queue.is_stopping() {
             self.set_idle();
             match self.run_next() {
@@ -87,6 +100,7 @@ impl Worker {
                 Ok(false) => self.wait(),
                 Err(error) => {
                     log::error!("the task queue could not go on: {error}");
+                    self.is_unsettled = true;
                     std::thread::sleep(STORE_RETRY_WAIT);
                 }
             }
@@ -106,28 +120,38 @@ impl Worker {
     }
 
     /// Runs one batch, if there is one. Errors are the store's; those of tasks are their outcomes.
-    fn run_next(&self) -> Result<bool, ResponseError> {
+    fn run_next(&mut self) -> Result<bool, ResponseError> {
         let store = &self.queue.0.store;
-        let batch = store.read(|connection| batch::next(connection, |index_uid| self.primary_key(index_uid)))?;
-        if batch.is_empty() {
+        if self.is_unsettled {
+            // What the store could not take is tried again from the start.
+            store.write(records::put_back)?;
+            self.is_unsettled = false;
+        }
+        let batch::Chosen { tasks, strategy } = self.choose()?;
+        if tasks.is_empty() {
             return Ok(false);
         }
-        let uids: Vec<_> = batch.iter().map(|task| task.uid).collect();
-        store.write(move |connection| records::start(connection, &uids, OffsetDateTime::now_utc()))?;
-        match self.run_batch(&batch) {
-            Ok(()) => {}
-            Err(error) => {
-                // What the store could not take is tried again from the start.
+        let uids: Vec<_> = tasks.iter().map(|task| task.uid).collect();
+        store.write(move |connection| records::start(connection, &uids, &strategy, OffsetDateTime::now_utc()))?;
+        match self.run_batch(&tasks)? {
+            Ended::Finished => tasks.iter().for_each(|task| self.queue.0.payloads.delete(&task.operation)),
+            // A stop leaves everything to the next start.
+            Ended::Left if self.queue.is_stopping() => return Ok(false),
+            Ended::Left => {
                 store.write(records::put_back)?;
-                return Err(error);
-            }
-        }
-        for task in &batch {
-            if !self.queue.is_stopping() {
-                self.queue.0.payloads.delete(&task.operation);
             }
         }
         Ok(true)
+    }
+
+    /// Chooses what runs next. From here on, canceling one of these tasks interrupts them.
+    fn choose(&self) -> Result<batch::Chosen, ResponseError> {
+        let mut chosen = self.queue.0.chosen.lock().unwrap_or_else(PoisonError::into_inner);
+        let next =
+            self.queue.0.store.read(|connection| batch::next(connection, |index_uid| self.primary_key(index_uid)))?;
+        *chosen = next.tasks.iter().map(|task| task.uid).collect();
+        self.queue.0.abort.store(false, Ordering::Relaxed);
+        Ok(next)
     }
 
     fn primary_key(&self, index_uid: &str) -> Option<String> {
@@ -136,11 +160,18 @@ impl Worker {
         index.primary_key(&rtxn).ok()?.map(String::from)
     }
 
-    fn run_batch(&self, batch: &[Task]) -> Result<(), ResponseError> {
+    fn run_batch(&self, batch: &[Task]) -> Result<Ended, ResponseError> {
         let task = &batch[0];
         let index_uid = task.index_uid.as_deref().unwrap_or_default();
         match &task.operation {
-            Operation::IndexSwap { swaps } => self.finish_names(task, None, self.swapped(swaps)),
+            Operation::TaskCancelation { tasks, .. } => self.cancel(task, tasks),
+            Operation::TaskDeletion { .. } => {
+                let deleters = batch.to_vec();
+                let now_ns = records::nanoseconds(OffsetDateTime::now_utc());
+                self.queue.0.store.write(move |connection| on_tasks::delete(connection, &deleters, now_ns))?;
+                Ok(Ended::Finished)
+            }
+            Operation::IndexSwap { swaps } => self.finish_names(task, None, names::after_swaps(&self.indexes, swaps)),
             Operation::IndexDeletion => match self.indexes.get(index_uid) {
                 Ok(index) => {
                     let documents = index
@@ -162,8 +193,20 @@ impl Worker {
         }
     }
 
+    /// Cancels the tasks that wait, and throws their documents away.
+    fn cancel(&self, canceler: &Task, tasks: &TaskSet) -> Result<Ended, ResponseError> {
+        let (canceler, tasks) = (canceler.clone(), tasks.clone());
+        let now_ns = records::nanoseconds(OffsetDateTime::now_utc());
+        let canceled =
+            self.queue.0.store.write(move |connection| on_tasks::cancel(connection, &canceler, &tasks, now_ns))?;
+        for operation in &canceled {
+            self.queue.0.payloads.delete(operation);
+        }
+        Ok(Ended::Finished)
+    }
+
     /// Runs a batch that changes the inside of an index, and commits it.
-    fn run_on_index(&self, index_uid: &str, batch: &[Task]) -> Result<(), ResponseError> {
+    fn run_on_index(&self, index_uid: &str, batch: &[Task]) -> Result<Ended, ResponseError> {
         let is_new = !self.indexes.contains(index_uid);
         let opened = match is_new {
             false => self.indexes.open(index_uid),
@@ -183,7 +226,7 @@ impl Worker {
             false => NameChanges::default(),
         };
         if let Operation::IndexUpdate { new_uid: Some(new_uid), .. } = &batch[0].operation {
-            match self.renamed(index_uid, new_uid) {
+            match names::after_renaming(&self.indexes, index_uid, new_uid) {
                 Ok(renamed) => names = renamed,
                 Err(error) => return self.finish(failed(batch, &error), names, None),
             }
@@ -193,14 +236,21 @@ impl Worker {
             Ok(wtxn) => wtxn,
             Err(error) => return self.finish(failed(batch, &error.into()), names, fresh),
         };
-        match self.apply(&opened, &mut wtxn, batch) {
-            Ran::Done(outcomes) => self.commit(&opened, wtxn, outcomes, names, fresh),
-            Ran::Interrupted => Ok(()),
-            Ran::Failed(error) => {
-                drop(wtxn);
-                // The index stays, empty, if the batch created it: Meilisearch creates before it indexes.
-                let names = if is_new { names } else { NameChanges::default() };
-                self.finish(failed(batch, &error), names, fresh)
+        let error = match self.apply(&opened, &mut wtxn, batch) {
+            Ran::Done(outcomes) => return self.commit(&opened, wtxn, outcomes, names, fresh),
+            Ran::Failed(error) => Some(error),
+            Ran::Left => None,
+        };
+        drop(wtxn);
+        // The index stays, empty, if the batch created it: Meilisearch creates before it indexes.
+        let names = if is_new { names } else { NameChanges::default() };
+        match error {
+            Some(error) => self.finish(failed(batch, &error), names, fresh),
+            None => {
+                if is_new && !self.queue.is_stopping() {
+                    self.finish(Vec::new(), names, fresh)?;
+                }
+                Ok(Ended::Left)
             }
         }
     }
@@ -209,12 +259,13 @@ impl Worker {
         let queue = &self.queue.0;
         // After a panic the transaction is dropped, never committed, so that no half-changed state is used again.
         let result = catch_unwind(AssertUnwindSafe(|| {
-            self.applier
-                .apply(&opened.index, wtxn, batch, (&queue.store, &queue.payloads), &|| self.queue.is_stopping())
+            self.applier.apply(&opened.index, wtxn, batch, (&queue.store, &queue.payloads), &|| self.queue.must_leave())
         }));
         match result {
-            _ if self.queue.is_stopping() => Ran::Interrupted,
+            _ if self.queue.is_stopping() => Ran::Left,
+            // What was done before the engine heard of the cancelation stays done, as in Meilisearch.
             Ok(Ok(outcomes)) => Ran::Done(outcomes),
+            _ if self.queue.must_leave() => Ran::Left,
             Ok(Err(error)) => Ran::Failed(error),
             Err(panic) => Ran::Failed(ResponseError::new(
                 Code::Internal,
@@ -231,7 +282,7 @@ impl Worker {
         outcomes: Vec<Outcome>,
         names: NameChanges,
         fresh: Option<Opened>,
-    ) -> Result<(), ResponseError> {
+    ) -> Result<Ended, ResponseError> {
         // Every change that the engine makes sets this to the moment of the change.
         let updated_at = opened.index.updated_at(&wtxn)?;
         let rtxn = opened.index.read_txn()?;
@@ -249,8 +300,16 @@ impl Worker {
         let noted = intent.clone();
         self.queue.0.store.write(move |connection| records::set_intent(connection, &noted))?;
         wtxn.commit()?;
-        let Finish { outcomes, names, .. } = intent.finish;
-        self.finish(outcomes, names, fresh)
+        // From here on the batch must not be run again: what cannot be noted now is noted later, or at the next start.
+        while let Err(error) = self.note_end(&intent.finish) {
+            log::error!("the end of a batch could not be noted: {error}");
+            if self.queue.is_stopping() {
+                return Ok(Ended::Left);
+            }
+            std::thread::sleep(STORE_RETRY_WAIT);
+        }
+        self.indexes.apply(&intent.finish.names, fresh);
+        Ok(Ended::Finished)
     }
 
     /// Ends a task that only concerns names.
@@ -259,7 +318,7 @@ impl Worker {
         task: &Task,
         documents: Option<u64>,
         names: Result<NameChanges, ResponseError>,
-    ) -> Result<(), ResponseError> {
+    ) -> Result<Ended, ResponseError> {
         match names {
             Ok(names) => {
                 let details = task.operation.details(task.index_uid.as_deref(), documents);
@@ -274,58 +333,22 @@ impl Worker {
     }
 
     /// Makes the end of a batch true: first durably, then for readers.
-    fn finish(&self, outcomes: Vec<Outcome>, names: NameChanges, fresh: Option<Opened>) -> Result<(), ResponseError> {
+    fn finish(
+        &self,
+        outcomes: Vec<Outcome>,
+        names: NameChanges,
+        fresh: Option<Opened>,
+    ) -> Result<Ended, ResponseError> {
         let finished_at_ns = records::nanoseconds(OffsetDateTime::now_utc());
         let end = Finish { outcomes, finished_at_ns, names };
-        let names = end.names.clone();
-        self.queue.0.store.write(move |connection| records::finish(connection, &end))?;
-        self.indexes.apply(&names, fresh);
-        Ok(())
+        self.note_end(&end)?;
+        self.indexes.apply(&end.names, fresh);
+        Ok(Ended::Finished)
     }
 
-    /// The names after `from` has become `to`.
-    fn renamed(&self, from: &str, to: &str) -> Result<NameChanges, ResponseError> {
-        if from == to {
-            return Ok(NameChanges::default());
-        }
-        if self.indexes.contains(to) {
-            return Err(ResponseError::new(Code::IndexAlreadyExists, format!("Index `{to}` already exists.")));
-        }
-        let directory = self.indexes.directory(from).ok_or_else(|| ResponseError::index_not_found(from))?;
-        Ok(NameChanges {
-            removed: vec![from.to_owned()],
-            set: vec![(to.to_owned(), directory)],
-            swapped: vec![(from.to_owned(), to.to_owned())],
-        })
-    }
-
-    /// The names after all swaps, which the request made sure to be of different indexes.
-    fn swapped(&self, swaps: &[Swap]) -> Result<NameChanges, ResponseError> {
-        let mut missing = Vec::new();
-        for Swap { indexes: [left, right], rename } in swaps {
-            let wanted = if *rename { vec![left] } else { vec![left, right] };
-            missing.extend(wanted.into_iter().filter(|uid| !self.indexes.contains(uid)));
-        }
-        if !missing.is_empty() {
-            missing.sort();
-            return Err(indexes_not_found(&missing));
-        }
-        let mut names = NameChanges::default();
-        for Swap { indexes: [left, right], rename } in swaps {
-            if *rename {
-                let renamed = self.renamed(left, right)?;
-                names.removed.extend(renamed.removed);
-                names.set.extend(renamed.set);
-                names.swapped.extend(renamed.swapped);
-                continue;
-            }
-            names.swapped.push((left.clone(), right.clone()));
-            for (uid, other) in [(left, right), (right, left)] {
-                let directory = self.indexes.directory(other).ok_or_else(|| ResponseError::index_not_found(other))?;
-                names.set.push((uid.clone(), directory));
-            }
-        }
-        Ok(names)
+    fn note_end(&self, end: &Finish) -> Result<(), ResponseError> {
+        let end = end.clone();
+        self.queue.0.store.write(move |connection| records::finish(connection, &end))
     }
 }
 
@@ -348,16 +371,6 @@ fn failed(batch: &[Task], error: &ResponseError) -> Vec<Outcome> {
             error: Some(error.to_json()),
         })
         .collect()
-}
-
-fn indexes_not_found(missing: &[&String]) -> ResponseError {
-    match missing {
-        [uid] => ResponseError::index_not_found(uid),
-        _ => {
-            let names: Vec<_> = missing.iter().map(|uid| format!("`{uid}`")).collect();
-            ResponseError::new(Code::IndexNotFound, format!("Indexes {} not found.", names.join(", ")))
-        }
-    }
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

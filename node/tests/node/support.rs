@@ -66,6 +66,15 @@ impl Node {
         self.post_text(path, "application/json", &body.to_string())
     }
 
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        let request = self
+            .agent
+            .put(format!("{}{path}", self.url))
+            .header("Authorization", bearer())
+            .header("Content-Type", "application/json");
+        read(request.send(body.to_string()).expect("the node answers"))
+    }
+
     pub fn patch(&self, path: &str, body: &Value) -> Answer {
         let request = self
             .agent
@@ -100,7 +109,7 @@ impl Node {
         loop {
             let task = self.get(&format!("/tasks/{uid}")).body;
             match task["status"].as_str() {
-                Some("succeeded" | "failed") => return task,
+                Some("succeeded" | "failed" | "canceled") => return task,
                 _ => assert!(Instant::now() < deadline, "still not done: {task}"),
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -1,0 +1,240 @@
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{json, Value};
+use tempfile::TempDir;
+
+use super::{miroir, programs, wait_until, Client, Output, START_PATIENCE};
+
+const MASTER_KEY: &str = "fleet-master-key-of-tests";
+const ADMIN_KEY: &str = "fleet-admin-key-of-tests";
+const NODE_KEY: &str = "fleet-node-key-of-tests";
+
+/// What a fleet is made of.
+#[derive(Clone, Debug)]
+pub struct FleetOptions {
+    /// Nodes of each group.
+    pub groups: Vec<u32>,
+    pub replication_factor: u32,
+    /// Further keys below `miroir:`, as YAML with an indent of two.
+    pub settings: String,
+}
+
+impl Default for FleetOptions {
+    fn default() -> Self {
+        Self { groups: vec![3], replication_factor: 2, settings: String::new() }
+    }
+}
+
+/// Nodes and a proxy as processes of their own, each of which can be killed and started again on its data and its port.
+pub struct Fleet {
+    pub url: String,
+    client: Client,
+    nodes: Vec<FleetNode>,
+    proxy: Option<Child>,
+    proxy_output: Vec<Output>,
+    folder: TempDir,
+}
+
+struct FleetNode {
+    id: String,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Fleet {
+    /// Starts everything and waits until all nodes are active.
+    pub fn start(options: &FleetOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let count: u32 = options.groups.iter().sum();
+        let ports = free_ports(count as usize + 2);
+        let nodes = (0..count as usize).map(|n| FleetNode { id: format!("node-{n}"), port: ports[n], process: None });
+        let (port, metrics_port) = (ports[count as usize], ports[count as usize + 1]);
+        let url = format!("http://127.0.0.1:{port}");
+        let mut fleet = Self {
+            client: Client::new(&url, Some(MASTER_KEY)),
+            url,
+            nodes: nodes.collect(),
+            proxy: None,
+            proxy_output: Vec::new(),
+            folder,
+        };
+        fleet.write_configuration(options, port, metrics_port);
+        (0..fleet.nodes.len()).for_each(|n| fleet.spawn_node(n));
+        (0..fleet.nodes.len()).for_each(|n| fleet.await_node(n));
+        fleet.start_proxy();
+        fleet.await_recovery();
+        fleet
+    }
+
+    fn write_configuration(&self, options: &FleetOptions, port: u16, metrics_port: u16) {
+        let groups = options.groups.iter().enumerate().flat_map(|(group, &nodes)| (0..nodes).map(move |_| group));
+        let nodes: String = self
+            .nodes
+            .iter()
+            .zip(groups)
+            .map(|(node, group)| {
+                let (id, port) = (&node.id, node.port);
+                format!("    - {{ id: {id}, address: \"http://127.0.0.1:{port}\", replica_group: {group} }}\n")
+            })
+            .collect();
+        let text = format!(
+            "miroir:\n  master_key: {MASTER_KEY}\n  node_master_key: {NODE_KEY}\n  admin: {{ api_key: {ADMIN_KEY} }}\n  \
+             replication_factor: {rf}\n  nodes:\n{nodes}  server: {{ port: {port} }}\n  metrics: {{ port: {metrics_port} }}\n  \
+             task_store: {{ backend: sqlite, path: miroir.db }}\n  \
+             health: {{ interval_ms: 500, timeout_ms: 500, unhealthy_threshold: 2, recovery_threshold: 1 }}\n{settings}",
+            rf = options.replication_factor,
+            settings = options.settings,
+        );
+        std::fs::write(self.folder.path().join("miroir.yaml"), text).expect("the configuration is written");
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn admin(&self) -> Client {
+        Client::with_header(&self.url, "x-admin-key", ADMIN_KEY)
+    }
+
+    /// A client of node `n` itself, past the proxy.
+    pub fn node_client(&self, n: usize) -> Client {
+        Client::new(&self.node_url(n), Some(NODE_KEY))
+    }
+
+    fn node_url(&self, n: usize) -> String {
+        format!("http://127.0.0.1:{}", self.nodes[n].port)
+    }
+
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Ends node `n` as a crash would.
+    pub fn kill_node(&mut self, n: usize) {
+        end(&mut self.nodes[n].process);
+    }
+
+    /// Pid of a node that runs.
+    pub fn node_pid(&self, n: usize) -> u32 {
+        self.nodes[n].process.as_ref().expect("it runs").id()
+    }
+
+    /// Starts node `n` on its data, and waits until it answers.
+    pub fn start_node(&mut self, n: usize) {
+        self.spawn_node(n);
+        self.await_node(n);
+    }
+
+    fn spawn_node(&mut self, n: usize) {
+        let program =
+            std::env::var_os("MIROIR_NODE_BIN").map(PathBuf::from).filter(|path| path.as_os_str() != "embedded");
+        let mut command = Command::new(program.unwrap_or_else(|| programs().join("miroir-node")));
+        let address = format!("127.0.0.1:{}", self.nodes[n].port);
+        command.args(["--http-addr", &address, "--master-key", NODE_KEY, "--no-analytics"]);
+        command.arg("--db-path").arg(self.folder.path().join(&self.nodes[n].id));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.nodes[n].process = Some(command.spawn().expect("a node starts"));
+    }
+
+    fn await_node(&self, n: usize) {
+        let client = self.node_client(n);
+        let is_up = || client.try_send("GET", "/health", &[], None).is_ok_and(|answer| answer.status == 200);
+        wait_until("the node answers", START_PATIENCE, is_up);
+    }
+
+    /// Ends the proxy as a crash would; the nodes go on.
+    pub fn kill_proxy(&mut self) {
+        end(&mut self.proxy);
+    }
+
+    /// Starts the proxy on what it remembers, and waits until it answers.
+    pub fn start_proxy(&mut self) {
+        let mut command = miroir();
+        command.arg("--conf").arg(self.folder.path().join("miroir.yaml"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut proxy = command.spawn().expect("the proxy starts");
+        self.proxy_output.push(Output::collect(proxy.stdout.take().expect("it is piped")));
+        self.proxy_output.push(Output::collect(proxy.stderr.take().expect("it is piped")));
+        self.proxy = Some(proxy);
+        let client = self.client.clone();
+        wait_until("the proxy answers", START_PATIENCE, || {
+            let ended = self.proxy.as_mut().and_then(|proxy| proxy.try_wait().ok().flatten());
+            assert!(ended.is_none(), "the proxy ended at once: {ended:?}");
+            client.try_send("GET", "/health", &[], None).is_ok_and(|answer| answer.status == 200)
+        });
+    }
+
+    /// What the proxy says of each node.
+    pub fn topology(&self) -> Value {
+        self.admin().get("/_miroir/topology").expect_status(200)["nodes"].clone()
+    }
+
+    /// Waits until the proxy has taken node `n` for failed.
+    pub fn await_failure(&self, n: usize) {
+        wait_until("the proxy sees that the node is gone", START_PATIENCE, || self.topology()[n]["status"] == "failed");
+    }
+
+    /// Waits until every node is active, has been given all that it missed, and serves reads of all its shards.
+    pub fn await_recovery(&self) {
+        let has_recovered = |node: &Value| {
+            node["status"] == "active" && node["replica_log"]["entries"] == 0 && node["lagging_shards"] == 0
+        };
+        wait_until("all nodes have caught up", START_PATIENCE, || {
+            self.topology().as_array().expect("nodes").iter().all(has_recovered)
+        });
+    }
+
+    /// All documents of `index` that node `n` holds, by id, without Miroir's own fields.
+    pub fn documents_of(&self, n: usize, index: &str) -> std::collections::BTreeMap<String, Value> {
+        let page = self.node_client(n).get(&format!("/indexes/{index}/documents?limit=100000")).expect_status(200);
+        let documents = page["results"].as_array().expect("documents").iter().map(|document| {
+            let mut document = document.clone();
+            document.as_object_mut().expect("an object").remove("_miroir_shard");
+            let id = match &document["id"] {
+                Value::String(id) => id.clone(),
+                other => other.to_string(),
+            };
+            (id, document)
+        });
+        documents.collect()
+    }
+
+    /// Waits until no task is unfinished any more.
+    pub fn await_tasks(&self) {
+        let unfinished =
+            || self.client.get("/tasks?statuses=enqueued,processing&limit=1").expect_status(200)["total"].clone();
+        wait_until("all tasks have ended", super::TASK_PATIENCE, || unfinished() == json!(0));
+    }
+
+    /// What the proxy printed, over all its lives.
+    pub fn proxy_log(&self) -> String {
+        self.proxy_output.iter().map(Output::text).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        end(&mut self.proxy);
+        self.nodes.iter_mut().for_each(|node| end(&mut node.process));
+        if std::thread::panicking() {
+            eprintln!("--- what the proxy printed ---\n{}--- end ---", self.proxy_log());
+        }
+    }
+}
+
+fn end(process: &mut Option<Child>) {
+    if let Some(mut process) = process.take() {
+        // It may have ended by itself.
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}
+
+/// Ports that nobody listens on now. All are held at once, so that they differ.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
+}
