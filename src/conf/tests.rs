@@ -137,7 +137,7 @@ fn values_have_the_type_of_their_key() {
         ("  server: { insecure: yes }\n", "miroir.server.insecure: expected true or false, got `yes`"),
         ("  server: { port: 70000 }\n", "miroir.server.port: must be from 1 to 65535, got 70000"),
         ("  scatter: { unavailable_shard_policy: some }\n", "expected partial or error, got `some`"),
-        ("  task_store: { backend: redis }\n", "miroir.task_store.backend: expected sqlite, got `redis`"),
+        ("  task_store: { backend: disk }\n", "miroir.task_store.backend: expected sqlite or redis, got `disk`"),
     ] {
         let errors = with(lines).expect_err(lines);
         assert!(errors.contains(expected), "{lines}: {errors}");
