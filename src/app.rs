@@ -7,12 +7,12 @@ use anyhow::Context;
 
 use crate::api::KeysUnderWay;
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
-use crate::conf::{Config, TaskStoreConfig};
+use crate::conf::Config;
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
-use crate::store::{Change, IndexChange, IndexRecord, SqliteOptions, SqliteStore, Store, StoreError};
+use crate::store::{self, Change, IndexChange, IndexRecord, Store, StoreError};
 use crate::tasks::TaskRegistry;
 use crate::writes::{Quorum, ReplicaLogs, WriteOrder};
 
@@ -41,8 +41,7 @@ impl App {
     /// replaced may take to let go of the store.
     pub async fn open(config: Config, lock_wait: Duration) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
-        let TaskStoreConfig::Sqlite { path } = &config.task_store;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(path, &SqliteOptions { lock_wait })?);
+        let store = store::open(&config.task_store, lock_wait).await?;
         apply_pending_changes(store.as_ref()).await?;
 
         let topology = topology_of(&config);

@@ -62,9 +62,12 @@ pub struct NodeConfig {
 }
 
 /// Where Miroir's own durable state lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum TaskStoreConfig {
+    /// A file, for one Miroir.
     Sqlite { path: PathBuf },
+    /// A server, for any number of them. Its URL is secret as a whole: there may be a password in it.
+    Redis { url: Secret, key_prefix: String },
 }
 
 /// The `/_miroir` API. Enabled without a key only where clients need none either.

@@ -145,6 +145,11 @@ impl<'r, 'n> Section<'r, 'n> {
         self.reader.problem(&self.path_of(key), message);
     }
 
+    /// Whether `key` stands in the file.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
     fn node(&self, key: &'static str) -> Option<&'n Node> {
         self.known.borrow_mut().push(key);
         self.reader.asked.borrow_mut().insert(without_positions(&self.path_of(key)));
@@ -210,7 +215,7 @@ impl<'r, 'n> Section<'r, 'n> {
         example: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let absent = !self.entries.iter().any(|entry| entry.key == key);
+        let absent = !self.has(key);
         let value = self.parsed(key, None, |text| parse(text).map(Some));
         if value.is_none() && absent {
             self.problem(key, format!("is missing; it is needed, as in `{key}: {example}`"));

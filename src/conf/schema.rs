@@ -9,14 +9,17 @@ use http::Uri;
 use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
-    AdminConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, ServerConfig, TaskRegistryConfig,
-    TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
+    AdminConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, Secret, ServerConfig,
+    TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
+use crate::store::check_redis_url;
 
 /// Longest node id: it stands in metrics' labels, headers and paths.
 const NODE_ID_LENGTH_MAX: usize = 64;
+/// Longest prefix of keys in Redis: it stands in every one of them.
+const KEY_PREFIX_LENGTH_MAX: usize = 64;
 
 /// Where a node listens. Kept as written: a name is resolved where the connection is made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,11 +114,42 @@ fn node_id(id: &str) -> Result<NodeId, String> {
 }
 
 fn task_store(section: &Section<'_, '_>) -> TaskStoreConfig {
-    section.parsed("backend", (), |backend| match backend {
-        "sqlite" => Ok(()),
-        other => Err(format!("expected sqlite, got `{other}`")),
+    let is_redis = section.parsed("backend", false, |backend| match backend {
+        "sqlite" => Ok(false),
+        "redis" => Ok(true),
+        other => Err(format!("expected sqlite or redis, got `{other}`")),
     });
-    TaskStoreConfig::Sqlite { path: section.path("path", "/var/lib/miroir/miroir.db") }
+    let path = section.path("path", "/var/lib/miroir/miroir.db");
+    let url = section.secret("url", "url_file", is_redis.then_some("MIROIR_REDIS_URL"));
+    let key_prefix = section.parsed("key_prefix", "miroir".to_owned(), key_prefix);
+
+    let (backend, of_the_other): (_, &[&str]) =
+        if is_redis { ("redis", &["path"]) } else { ("sqlite", &["url", "url_file", "key_prefix"]) };
+    for key in of_the_other.iter().filter(|key| section.has(key)) {
+        section.problem(key, format!("means nothing to the backend {backend}; remove it, or choose the other backend"));
+    }
+    if !is_redis {
+        return TaskStoreConfig::Sqlite { path };
+    }
+    match &url {
+        None => section.problem("url", "is missing; it is needed, as in `url: redis://10.0.0.5:6379/0`"),
+        Some(url) => {
+            if let Err(message) = check_redis_url(url.reveal()) {
+                section.problem("url", message);
+            }
+        }
+    }
+    TaskStoreConfig::Redis { url: url.unwrap_or_else(|| Secret::new("")), key_prefix }
+}
+
+/// Becomes the hash tag of all keys, so it must not hold what ends one.
+fn key_prefix(prefix: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+    if prefix.len() <= KEY_PREFIX_LENGTH_MAX && prefix.bytes().all(allowed) {
+        Ok(prefix.to_owned())
+    } else {
+        Err(format!("a prefix has 1 to {KEY_PREFIX_LENGTH_MAX} of a-z A-Z 0-9 - _ . : ; got `{prefix}`"))
+    }
 }
 
 fn admin(section: &Section<'_, '_>) -> AdminConfig {

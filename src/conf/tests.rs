@@ -137,7 +137,7 @@ fn values_have_the_type_of_their_key() {
         ("  server: { insecure: yes }\n", "miroir.server.insecure: expected true or false, got `yes`"),
         ("  server: { port: 70000 }\n", "miroir.server.port: must be from 1 to 65535, got 70000"),
         ("  scatter: { unavailable_shard_policy: some }\n", "expected partial or error, got `some`"),
-        ("  task_store: { backend: redis }\n", "miroir.task_store.backend: expected sqlite, got `redis`"),
+        ("  task_store: { backend: disk }\n", "miroir.task_store.backend: expected sqlite or redis, got `disk`"),
     ] {
         let errors = with(lines).expect_err(lines);
         assert!(errors.contains(expected), "{lines}: {errors}");
@@ -255,13 +255,43 @@ fn secrets_are_compared_but_never_printed() {
 fn relative_paths_start_in_the_folder_of_the_file() {
     let path = |text: &str, file: &str| {
         let config = Config::parse(text, Path::new(file), &Environment::new()).unwrap();
-        let TaskStoreConfig::Sqlite { path } = config.task_store;
-        path
+        match config.task_store {
+            TaskStoreConfig::Sqlite { path } => path,
+            TaskStoreConfig::Redis { .. } => panic!("sqlite is the default"),
+        }
     };
     let text = format!("miroir:\n{NODE}  task_store: {{ path: data/m.db }}\n");
     assert_eq!(path(&text, "/etc/miroir/m.yaml"), Path::new("/etc/miroir/data/m.db"));
     assert!(path(&text, "m.yaml").is_absolute());
     assert_eq!(path(&format!("miroir:\n{NODE}"), "/etc/m.yaml"), Path::new("/var/lib/miroir/miroir.db"));
+}
+
+#[test]
+fn a_store_in_redis_has_a_url_that_is_never_printed() {
+    let redis = |config: Result<Config, String>| match config.unwrap().task_store {
+        TaskStoreConfig::Redis { url, key_prefix } => (url.reveal().to_owned(), key_prefix, format!("{url:?} {url}")),
+        TaskStoreConfig::Sqlite { .. } => panic!("redis was asked for"),
+    };
+    let (url, prefix, printed) = redis(with("  task_store: { backend: redis, url: \"redis://:hush@h:6379/2\" }\n"));
+    assert_eq!((&*url, &*prefix), ("redis://:hush@h:6379/2", "miroir"));
+    assert!(!printed.contains("hush"), "{printed}");
+    let text = format!("miroir:\n{NODE}  task_store: {{ backend: redis, key_prefix: a.b }}\n");
+    let (url, prefix, _) = redis(parse_with(&text, &[("MIROIR_REDIS_URL", "rediss://h")]));
+    assert_eq!((&*url, &*prefix), ("rediss://h", "a.b"));
+}
+
+#[test]
+fn a_store_has_the_keys_of_its_backend_alone() {
+    let refused = |store: &str, expected: &str| {
+        let errors = with(&format!("  task_store: {{ {store} }}\n")).expect_err("this configuration is wrong");
+        assert!(errors.lines().count() == 1 && errors.contains(expected) && !errors.contains("hush"), "{errors}");
+    };
+    refused("backend: mysql", "expected sqlite or redis, got `mysql`");
+    refused("backend: redis", "task_store.url: is missing");
+    refused("backend: redis, url: \"http://:hush@h\"", "task_store.url: expected an address such as redis://");
+    refused("backend: redis, url: \"redis://h\", path: m.db", "task_store.path: means nothing to the backend redis");
+    refused("url: \"redis://:hush@h\"", "task_store.url: means nothing to the backend sqlite");
+    refused("backend: redis, url: \"redis://h\", key_prefix: \"a{b\"", "task_store.key_prefix: a prefix has");
 }
 
 #[test]

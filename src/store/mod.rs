@@ -1,16 +1,21 @@
 //! Miroir's own durable state, behind one trait.
 //!
-//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys and the record of each index. `sqlite/` is the backend of a single Miroir.
+//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys and the record of each
+//! index. `sqlite/` is the backend of a single Miroir, `redis/` the one that several may share.
 //! The trait speaks of records and queries only, never of a backend's language; `conformance.rs` is what every backend
 //! must pass. Of `tasks/` this folder knows the record types, not the registry that uses them.
 //!
 //! A write has returned `Ok` only when it is on the disk. Backends batch the writes that wait at the same time into one
 //! commit.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::cluster::{ShardSet, TaskUid};
+use crate::conf::TaskStoreConfig;
 use crate::error::{ApiError, Code};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
@@ -19,10 +24,21 @@ mod change;
 mod conformance;
 #[cfg(test)]
 pub mod memory;
+mod redis;
 mod sqlite;
 
+pub use self::redis::{check_url as check_redis_url, RedisStore};
 pub use change::{Change, IdempotentWrite, IndexChange, IndexRecord, PayloadId, PayloadPart, StaleReplica};
 pub use sqlite::{SqliteOptions, SqliteStore};
+
+/// The store that the configuration names. `lock_wait` is how long a process that is being replaced may take to let go of a
+/// store that only one may have.
+pub async fn open(config: &TaskStoreConfig, lock_wait: Duration) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match config {
+        TaskStoreConfig::Sqlite { path } => Arc::new(SqliteStore::open(path, &SqliteOptions { lock_wait })?),
+        TaskStoreConfig::Redis { url, key_prefix } => Arc::new(RedisStore::open(url.reveal(), key_prefix).await?),
+    })
+}
 
 /// Durable state. All methods may be called from anywhere at any time.
 #[async_trait]
@@ -87,7 +103,7 @@ pub enum StoreError {
     InUse { path: String },
     #[error(
         "the store {path} was written by a newer Miroir (schema {found}, this one knows up to {known}); start that \
-         version, or use another file"
+         version, or give this one a store of its own"
     )]
     Newer { path: String, found: i64, known: i64 },
     #[error("the store {path} cannot be opened: {source}")]

@@ -1,0 +1,3 @@
+local id = take()
+add_parts(id, tonumber(take()))
+return answer(0)

@@ -1,0 +1,50 @@
+local changes = {}
+
+function changes.put_index()
+    local uid, record = take(), take()
+    redis.call('HSET', p .. 'indexes', uid, record)
+end
+
+function changes.delete_index()
+    redis.call('HDEL', p .. 'indexes', take())
+end
+
+function changes.update_task()
+    local uid, record, followed, ended, columns = tonumber(take()), take(), take(), take(), tonumber(take())
+    local is_there = redis.call('HEXISTS', p .. 'tasks', uid) == 1
+    if is_there then
+        redis.call('HSET', p .. 'tasks', uid, record)
+        set_life(uid, followed, ended)
+    end
+    for _ = 1, columns do
+        local name, value = take(), take()
+        if is_there then
+            set_column(name, #value, uid, value)
+        end
+    end
+end
+
+function changes.delete_task()
+    delete_task(tonumber(take()))
+end
+
+function changes.delete_payload()
+    delete_payload(take())
+end
+
+function changes.add_stale()
+    for _ = 1, tonumber(take()) do
+        redis.call('SADD', p .. 'stale', take())
+    end
+end
+
+function changes.remove_stale()
+    for _ = 1, tonumber(take()) do
+        redis.call('SREM', p .. 'stale', take())
+    end
+end
+
+while taken < #ARGV do
+    changes[take()]()
+end
+return 0
