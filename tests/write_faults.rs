@@ -16,6 +16,8 @@ const IDS: u64 = 2_000;
 const SETTLED_IDS: std::ops::Range<u64> = 10_000..10_100;
 /// How long a client goes on trying to get one write acknowledged.
 const WRITE_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a client waits for its task before it goes on with the next write.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// Replicas of each document.
 const REPLICAS: usize = 2;
 
@@ -99,8 +101,9 @@ impl Run {
         Instant::now() >= self.end || self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Sends the write until it is acknowledged; whatever became of attempts without an answer, this one comes after them.
-    fn write(&self, operation: &Operation) {
+    /// Sends the write until it is acknowledged; whatever became of attempts without an answer, this one comes after them. Returns
+    /// the task.
+    fn write(&self, operation: &Operation) -> u64 {
         let deadline = Instant::now() + WRITE_PATIENCE;
         loop {
             match operation.send(&self.client) {
@@ -108,7 +111,7 @@ impl Run {
                     let uid = answer.task_uid();
                     let before = self.acknowledged.lock().unwrap().insert(uid, operation.clone());
                     assert!(before.is_none(), "task {uid} was given twice");
-                    return;
+                    return uid;
                 }
                 Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text),
                 Err(_) => {}
@@ -121,7 +124,22 @@ impl Run {
     fn write_until_the_end(&self, mut random: fastrand::Rng) {
         while !self.is_over() {
             let version = self.versions.fetch_add(1, Ordering::Relaxed);
-            self.write(&Operation::random(&mut random, version));
+            let task = self.write(&Operation::random(&mut random, version));
+            self.await_end(task);
+        }
+    }
+
+    /// Gives the nodes time for the task, so that their queues do not grow without end; its end is looked at in the end.
+    fn await_end(&self, task: u64) {
+        let deadline = Instant::now() + END_PATIENCE;
+        while Instant::now() < deadline && !self.is_over() {
+            let answer = self.client.try_send("GET", &format!("/tasks/{task}"), &[], None);
+            if answer
+                .is_ok_and(|answer| !["enqueued", "processing"].contains(&answer.body["status"].as_str().unwrap_or("")))
+            {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 

@@ -371,6 +371,9 @@ fn push_change(arguments: &mut Arguments, change: &Change) -> Result<(), StoreEr
         Change::DeleteTask(uid) => {
             arguments.push("delete_task").push_number(uid.0);
         }
+        Change::ForgetKey(uid) => {
+            arguments.push("forget_key").push_number(uid.0);
+        }
         Change::DeletePayload(id) => {
             arguments.push("delete_payload").push_number(id.0);
         }

@@ -28,6 +28,10 @@ function changes.delete_task()
     delete_task(tonumber(take()))
 end
 
+function changes.forget_key()
+    forget_key(tonumber(take()))
+end
+
 function changes.delete_payload()
     delete_payload(take())
 end

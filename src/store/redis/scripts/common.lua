@@ -65,6 +65,15 @@ local function set_life(uid, followed, ended)
     end
 end
 
+local function forget_key(uid)
+    local key = redis.call('HGET', p .. 'idempotency_of', uid)
+    if key then
+        redis.call('HDEL', p .. 'idempotency_of', uid)
+        redis.call('HDEL', p .. 'idempotency', key)
+        redis.call('ZREM', p .. 'idempotency_age', key)
+    end
+end
+
 local function delete_task(uid)
     if redis.call('HDEL', p .. 'tasks', uid) == 1 then
         redis.call('ZREM', p .. 'followed', uid)
@@ -78,12 +87,7 @@ local function delete_task(uid)
             end
         end
     end
-    local key = redis.call('HGET', p .. 'idempotency_of', uid)
-    if key then
-        redis.call('HDEL', p .. 'idempotency_of', uid)
-        redis.call('HDEL', p .. 'idempotency', key)
-        redis.call('ZREM', p .. 'idempotency_age', key)
-    end
+    forget_key(uid)
 end
 
 local function add_parts(id, count)
