@@ -83,7 +83,7 @@ fn a_key_outlives_the_proxy_and_a_refusal_leaves_it_free() {
 
     let second = start();
     assert_eq!(send(&second, &documents).expect_status(200), accepted.body);
-    send(&second, &refused).expect_error(409, "miroir_idempotency_key_reused");
+    send(&second, &json!([{ "id": 2 }])).expect_error(409, "miroir_idempotency_key_reused");
 }
 
 #[test]
@@ -93,7 +93,8 @@ fn of_many_with_one_key_at_once_one_is_carried_out() {
     cluster.succeed(cluster.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
     let body = json!((0..500).map(|id| json!({ "id": id })).collect::<Vec<_>>());
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let send = || keyed(cluster.client(), "one", "POST", "/indexes/i/documents", Some(&body));
+        let client = cluster.client();
+        let send = || keyed(client, "one", "POST", "/indexes/i/documents", Some(&body));
         let sent: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(send)).collect();
         sent.into_iter().map(|sent| sent.join().expect("an answer")).collect()
     });
@@ -118,7 +119,8 @@ fn fill_the_queues(cluster: &Cluster, batches: u64, batch: u64) -> Vec<u64> {
 fn canceling_stops_what_the_nodes_have_not_begun() {
     const BATCHES: u64 = 12;
     const BATCH: u64 = 1000;
-    for cluster in [Cluster::start(ClusterOptions::default()), replicated()] {
+    for copies in [1, 2] {
+        let cluster = Cluster::start(ClusterOptions { replication_factor: copies, ..Default::default() });
         cluster.succeed(cluster.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
         let tasks = fill_the_queues(&cluster, BATCHES, BATCH);
         let answer = cluster.client().send("POST", "/tasks/cancel?statuses=enqueued,processing&indexUids=i", &[], None);
@@ -151,7 +153,8 @@ fn canceling_stops_what_the_nodes_have_not_begun() {
         assert_eq!(listed["total"], canceled);
         // The tasks say what was done, and every reader sees the same of it.
         let counted = || cluster.get("/indexes/i/stats").expect_status(200)["numberOfDocuments"].as_u64();
-        if cluster.documents_held("i").iter().sum::<u64>() == indexed {
+        if copies == 1 {
+            assert_eq!(cluster.documents_held("i").iter().sum::<u64>(), indexed);
             assert_eq!(counted(), Some(indexed));
         }
         let first = counted();
