@@ -11,7 +11,7 @@ use super::order::Turn;
 use super::quorum::Standing;
 use super::request::{node_request, Reach, Write};
 use crate::app::App;
-use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
+use crate::cluster::{NodeId, NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::scatter::Delivery;
 use crate::store::{Change, IndexChange, PayloadId, PayloadPart, StoreError};
@@ -334,6 +334,16 @@ impl<'a> Delivering<'a> {
                 part.legs.iter().map(move |leg| (id.clone(), leg.step, Outcome::of(&leg.delivery)))
             })
             .collect();
+        // A node that is up and only has its log to work off will have this soon: the task waits for it. Were it kept from reads,
+        // a shard could be left without a replica whose other one has just come back and lags.
+        let snapshot = self.app.cluster.snapshot();
+        let is_away = |node: &NodeIndex| !snapshot.state(*node).takes_writes();
+        let away: Vec<NodeId> = snapshot
+            .topology
+            .node_indexes()
+            .filter(is_away)
+            .map(|node| snapshot.topology.node(node).id.clone())
+            .collect();
         let change = self.write.change.clone();
         let stored = change.clone();
         let frees_key = refused.is_some() && self.write.idempotency.is_some();
@@ -349,13 +359,9 @@ impl<'a> Delivering<'a> {
                             Outcome::InDoubt => {}
                         }
                     }
-                    let lacks = |node: &crate::cluster::NodeId| {
-                        let mut of_node = outcomes.iter().filter(|(other, _, _)| other == node);
-                        of_node.any(|(_, _, outcome)| !matches!(outcome, Outcome::Acknowledged(_)))
-                    };
                     match &refused {
                         Some(error) => task.fail(error.body.clone(), OffsetDateTime::now_utc()),
-                        None => drop(task.let_lag(lacks)),
+                        None => drop(task.let_lag(|node| away.contains(node))),
                     }
                     task.change = None;
                     true
