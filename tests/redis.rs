@@ -2,6 +2,8 @@
 
 mod support;
 
+// The store's own tests use the rest of it.
+#[allow(dead_code)]
 #[path = "../src/store/redis/test_server.rs"]
 mod test_server;
 
