@@ -45,7 +45,8 @@ pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, Api
     let live = await_quorum(app, placement, &shards).await?;
     let mut delivering = Delivering::plan(app, &snapshot, placement, write, &live);
     let is_single = snapshot.topology.copies() == 1 && delivering.write.reach == Reach::Documents;
-    let taken = if is_single { delivering.to_single_copies().await } else { delivering.to_replicas().await };
+    let taken =
+        if is_single { delivering.deliver_single_copies().await } else { delivering.deliver_to_replicas().await };
     drop(turn);
     taken
 }
@@ -150,7 +151,7 @@ impl<'a> Delivering<'a> {
     }
 
     /// One copy of each document: there is no replica to be unequal with, so it is recorded once, when the nodes have it.
-    async fn to_single_copies(&mut self) -> Result<Taken, ApiError> {
+    async fn deliver_single_copies(&mut self) -> Result<Taken, ApiError> {
         self.send().await;
         if !self.standing().missing.is_empty() && self.refusal().is_none() {
             self.settle_doubts().await;
@@ -171,7 +172,7 @@ impl<'a> Delivering<'a> {
     }
 
     /// Several copies, or all nodes: the write stands in the store before any node sees it, and is seen through from there.
-    async fn to_replicas(&mut self) -> Result<Taken, ApiError> {
+    async fn deliver_to_replicas(&mut self) -> Result<Taken, ApiError> {
         self.learn_numbers().await;
         let task = self.record().await?;
         self.send().await;
