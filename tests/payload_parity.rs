@@ -207,6 +207,9 @@ fn without_end(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// What a client does to its body.
+type Encode = fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn compressed_bodies_are_read_as_on_one_server() {
     let (cluster, single) = (Cluster::start(ClusterOptions::default()), SingleServer::start());
@@ -214,7 +217,7 @@ fn compressed_bodies_are_read_as_on_one_server() {
     let documents = serde_json::to_vec(&documents).expect("JSON");
     let search = br#"{"q":"","limit":2}"#.to_vec();
     let too_large = [b"[".to_vec(), vec![b' '; 105 << 20], b"]".to_vec()].concat();
-    let cases: Vec<(&str, &str, fn(&[u8]) -> Vec<u8>)> = vec![
+    let cases: Vec<(&str, &str, Encode)> = vec![
         ("gzip", "gzip", gzip),
         ("in any case", " GZip ", gzip),
         ("deflate", "deflate", deflate),

@@ -171,7 +171,7 @@ mod tests {
     fn a_replica_is_not_asked_for_the_shards_that_it_lags_behind_in() {
         let shards: ShardSet = (0..8).map(Shard).collect();
         let lag = Lag { index_uid: index().uid, node: NodeIndex(1), shards: shards.clone() };
-        let lagging = snapshot(&[3], 2, &[]).with_lags(&[lag.clone()]);
+        let lagging = snapshot(&[3], 2, &[]).with_lags(std::slice::from_ref(&lag));
         for seed in 0..50 {
             let set = choose(&lagging, seed);
             assert_eq!(covered(&set), all_shards());

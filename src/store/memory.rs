@@ -170,7 +170,7 @@ impl Store for MemoryStore {
             let beyond = by_age.len().saturating_sub(keys_max as usize);
             let old = by_age.into_iter().enumerate().filter(|(n, (at, _))| *n < beyond || *at < time);
             let keys: Vec<String> = old.map(|(_, (_, key))| key).take(limit as usize).collect();
-            keys.iter().for_each(|key| drop(state.idempotency.remove(key)));
+            state.idempotency.retain(|key, _| !keys.contains(key));
             keys.len() as u32
         })
     }
