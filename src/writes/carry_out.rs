@@ -195,15 +195,18 @@ impl<'a> Delivering<'a> {
         };
         let settled = self.settle(task.uid, refused.clone()).await;
         // Whatever the store said: nothing may overtake what a node has not been given.
-        let task = self.app.tasks.followed(task.uid).unwrap_or(task);
-        self.app.logs.add(&self.snapshot.topology, &task);
+        let followed = self.app.tasks.followed(task.uid);
+        if let Some(followed) = &followed {
+            self.app.logs.add(&self.snapshot.topology, followed);
+        }
         settled?;
         if let Some(error) = refused {
             return Err(error);
         }
         let groups: Vec<String> = standing.degraded.iter().map(ToString::to_string).collect();
         let degraded = (!groups.is_empty()).then(|| format!("groups={}", groups.join(",")));
-        Ok(Taken { task, degraded })
+        // One that the nodes have finished by now is not followed any more; its summary is the same.
+        Ok(Taken { task: followed.unwrap_or(task), degraded })
     }
 
     /// A request without a marker is found again by the node's numbers: the highest must be known before it is sent.
