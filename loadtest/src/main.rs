@@ -1,11 +1,13 @@
 //! The command line of the measurements; what they are is in the library.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadtest::client::Server;
 use loadtest::{fidelity, latency, writes};
+use serde::Serialize;
 
 /// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
 const UNMEASURED: u8 = 3;
@@ -148,11 +150,7 @@ async fn run_fidelity(arguments: Fidelity) -> Result<ExitCode> {
         concurrency: arguments.concurrency,
     };
     let report = fidelity::run(options).await.context("the comparison could not be made")?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
-    }
+    show(&report, arguments.json)?;
     let wanted = arguments.at_least.unwrap_or(0.0);
     if report.percent() < wanted {
         eprintln!("{:.3} % of the queries were answered alike, {wanted} % are wanted", report.percent());
@@ -172,11 +170,7 @@ async fn run_latency(arguments: Latency) -> Result<ExitCode> {
         seed: arguments.seed,
     };
     let report = latency::run(options).await.context("the latencies could not be measured")?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{report}");
-    }
+    show(&report, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -192,10 +186,16 @@ async fn run_writes(arguments: Writes) -> Result<ExitCode> {
         from_index: arguments.from_index,
     };
     let report = writes::run(options).await.context("the writes could not be measured")?;
-    if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+    show(&report, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a report, for people or for programs.
+fn show(report: &(impl fmt::Display + Serialize), as_json: bool) -> Result<()> {
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(report)?);
     } else {
         print!("{report}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Requests that go to several nodes: legs, deadlines, fallbacks.
 //!
-//! `node_client` sends one request to one node, over a `node_stream` that it may find among the
-//! `idle_connections`; `read` asks a covering set and falls back to other replicas; `write` hands
-//! a write to every replica. Nothing here knows what the bodies mean.
+//! `node_client` sends one request to one node, over a `node_stream` that it may find among the `idle_connections`; `read`
+//! asks a covering set and falls back to other replicas; `write` delivers one request of a write (who gets which, and what
+//! becomes of those that miss it, is in `writes`). Nothing here knows what the bodies mean.
 
 mod health_board;
 mod idle_connections;
