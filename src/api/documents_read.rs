@@ -5,12 +5,13 @@ use http::Method;
 use serde_json::{json, Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::index_read::{shards_unavailable, IndexRead};
 use super::query_string;
-use super::search::{complete_enough, merged, read_all_shards, shards_unavailable, worded_by_a_node};
+use super::search::{merged, worded_by_a_node};
 use super::whole_index::index_path;
 use super::{restriction, whole_body, Answer, Body, Forward, Plan, Request};
 use crate::app::App;
-use crate::cluster::{CoveringLeg, CoveringSet, Index, IndexUid, Shard, Snapshot};
+use crate::cluster::{CoveringSet, Index, IndexUid, Shard, Snapshot};
 use crate::documents::shard_of_document_id;
 use crate::error::{ApiError, Code};
 use crate::merge::documents::{merge_document_lists, total_of_list};
@@ -73,9 +74,10 @@ async fn page(
     let limit = number(members.remove("limit"), LIMIT_DEFAULT);
     // Every page of every list comes from the same replicas while they live.
     let seed = xxh3_64(index.uid.as_str().as_bytes());
-    let request = |leg: &CoveringLeg, from: usize, count: usize| {
+    let read = IndexRead::of_all_shards(app, snapshot, index, seed);
+    let request = |shards: Option<&[Shard]>, from: usize, count: usize| {
         let mut members = members.clone();
-        if let Some(shards) = restriction::needed(snapshot, index.shard_count, leg) {
+        if let Some(shards) = shards {
             let filter = members.remove("filter").unwrap_or(Value::Null);
             members.insert("filter".to_owned(), restriction::restrict(filter, shards));
         }
@@ -84,7 +86,7 @@ async fn page(
         let body = Bytes::from(Value::Object(members).to_string());
         NodeRequest::json(Method::POST, index_path(&index.uid, "/documents/fetch"), body)
     };
-    let (counted, mut missing) = read_all_shards(app, snapshot, index, seed, |leg| request(leg, 0, 0)).await?;
+    let (counted, mut missing) = read.legs(|shards| request(shards, 0, 0)).await?;
     let parts = contributions(&counted, offset, limit)?;
     let mut legs = counted;
     let asked =
@@ -93,16 +95,16 @@ async fn page(
     if !asked.is_empty() {
         let part_of = |shards: &[Shard]| asked.iter().find(|(of, _)| of == shards).map(|(_, part)| *part);
         let shards: Vec<Shard> = asked.iter().flat_map(|(shards, _)| shards.iter().copied()).collect();
-        let read = app.scatter.read(snapshot, index, &shards, seed, |leg| {
-            let part = part_of(&leg.shards).unwrap_or_default();
-            request(leg, part.from, part.count)
-        });
-        let read = complete_enough(app, read.await?)?;
-        missing.extend(read.missing);
+        let request_for = |of_leg: &[Shard], shards: Option<&[Shard]>| {
+            let part = part_of(of_leg).unwrap_or_default();
+            request(shards, part.from, part.count)
+        };
+        let (answered, missing_now) = read.legs_of(&shards, request_for).await?;
+        missing.extend(missing_now);
         missing.sort_unstable();
-        for answered in read.legs {
+        for answered in answered {
             match legs.iter_mut().find(|leg| leg.shards == answered.shards) {
-                Some(leg) => leg.body = answered.answer.body,
+                Some(leg) => leg.body = answered.body,
                 // A node went away between the two readings: its shards came from elsewhere, in another order.
                 None => {
                     return Err(ApiError::new(

@@ -5,11 +5,12 @@ use http::Method;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::search::{merged, read_all_shards, worded_by_a_node};
+use super::index_read::IndexRead;
+use super::search::{merged, worded_by_a_node};
 use super::whole_index::index_path;
 use super::{facts, restriction, whole_body, Answer, Body};
 use crate::app::App;
-use crate::cluster::{CoveringLeg, IndexUid};
+use crate::cluster::{IndexUid, Shard};
 use crate::error::ApiError;
 use crate::merge::facet_search::merge_facet_searches;
 use crate::scatter::NodeRequest;
@@ -23,8 +24,9 @@ pub async fn facet_search(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Res
     let (Some(members), Some(facet)) = (parsed, facet) else {
         return worded_by_a_node(app, &snapshot, &NodeRequest::json(Method::POST, path, body)).await;
     };
-    let request_for = |leg: &CoveringLeg| {
-        let body = match restriction::needed(&snapshot, index.shard_count, leg) {
+    let read = IndexRead::of_all_shards(app, &snapshot, &index, xxh3_64(&body));
+    let request_for = |shards: Option<&[Shard]>| {
+        let body = match shards {
             None => body.clone(),
             Some(shards) => {
                 let mut members = members.clone();
@@ -35,6 +37,6 @@ pub async fn facet_search(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Res
         };
         NodeRequest::json(Method::POST, path.clone(), body)
     };
-    let (legs, missing) = read_all_shards(app, &snapshot, &index, xxh3_64(&body), request_for).await?;
+    let (legs, missing) = read.legs(request_for).await?;
     merged(merge_facet_searches(&legs, &facet, &facts::of(&index)), &missing)
 }

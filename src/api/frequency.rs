@@ -16,13 +16,13 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::index_read::IndexRead;
 use super::query_words::{QueryWords, Split, Stage};
-use super::search::{merged, read_all_shards};
+use super::search::merged;
 use super::search_request::SearchRequest;
 use super::whole_index::index_path;
-use super::{facts, restriction, Answer};
-use crate::app::App;
-use crate::cluster::{CoveringLeg, Index, Shard, Snapshot};
+use super::{facts, Answer};
+use crate::cluster::{Index, Shard};
 use crate::error::{ApiError, Code};
 use crate::merge::stages::StageWords;
 use crate::merge::Leg;
@@ -41,12 +41,13 @@ pub struct StagedSearch {
 }
 
 /// Decides how a search is put to the nodes; for other matching strategies, as it is.
-pub async fn plan(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRequest) -> Result<Plan, ApiError> {
+pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, ApiError> {
+    let index = read.index;
     let as_asked = |search| Ok(Plan::OneSearch(Box::new(search)));
     let Some(order) = order_of_words(&index.settings, search.sort_count()) else { return as_asked(search) };
     let Some(key) = shown_primary_key(index) else { return as_asked(search) };
     let Some(words) = splittable(&search, index) else { return as_asked(search) };
-    let Some(counts) = WordCounts::read(app, snapshot, index, &search, &words).await? else { return as_asked(search) };
+    let Some(counts) = WordCounts::read(read, &search, &words).await? else { return as_asked(search) };
     let sums = counts.over_all_shards();
     let groups = words.removal_groups(&sums);
     if counts.are_of_whole_nodes && counts.by_leg.iter().all(|counts| words.removal_groups(counts) == groups) {
@@ -71,22 +72,13 @@ pub async fn plan(app: &App, snapshot: &Snapshot, index: &Index, search: SearchR
 }
 
 /// Puts all stages to the nodes at once, and merges what comes back.
-pub async fn answer(
-    app: &App,
-    snapshot: &Snapshot,
-    index: &Index,
-    StagedSearch { search, stages }: StagedSearch,
-) -> Result<Answer, ApiError> {
-    let facts = facts::of(index);
-    let path = index_path(&index.uid, "/search");
-    let seed = search.fingerprint();
-    let (path, facts) = (&path, &facts);
+pub async fn answer(read: &IndexRead<'_>, StagedSearch { search, stages }: StagedSearch) -> Result<Answer, ApiError> {
+    let facts = &facts::of(read.index);
+    let path = &index_path(&read.index.uid, "/search");
     let reads = stages.iter().map(|(words, stage)| async move {
-        let request_for = |leg: &CoveringLeg| {
-            let shards = restriction::needed(snapshot, index.shard_count, leg);
-            NodeRequest::json(Method::POST, path.clone(), stage.leg_body(shards, facts))
-        };
-        let (legs, missing) = read_all_shards(app, snapshot, index, seed, request_for).await?;
+        let request_for =
+            |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), stage.leg_body(shards, facts));
+        let (legs, missing) = read.legs(request_for).await?;
         Ok::<_, ApiError>(((*words, legs), missing))
     });
     let (stages, missing): (Vec<_>, Vec<_>) = try_join_all(reads).await?.into_iter().unzip();
@@ -131,23 +123,19 @@ struct CountedWords {
 impl WordCounts {
     /// Counts the words; `None` if one of them is several to the nodes.
     async fn read(
-        app: &App,
-        snapshot: &Snapshot,
-        index: &Index,
+        read: &IndexRead<'_>,
         search: &SearchRequest,
         words: &QueryWords<'_>,
     ) -> Result<Option<Self>, ApiError> {
-        let path = &index_path(&index.uid, "/search");
-        let seed = search.fingerprint();
+        let path = &index_path(&read.index.uid, "/search");
         let restricted = &AtomicBool::new(false);
         let queries = words.count_queries();
         let reads = queries.iter().map(|query| async move {
-            let request_for = |leg: &CoveringLeg| {
-                let shards = restriction::needed(snapshot, index.shard_count, leg);
+            let request_for = |shards: Option<&[Shard]>| {
                 restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
                 NodeRequest::json(Method::POST, path.clone(), search.count_body(query, shards))
             };
-            read_all_shards(app, snapshot, index, seed, request_for).await
+            read.legs(request_for).await
         });
         let words: Vec<Vec<Leg>> = try_join_all(reads).await?.into_iter().map(|(legs, _missing)| legs).collect();
         let legs = words.iter().map(Vec::len).max().unwrap_or(0);

@@ -12,6 +12,7 @@ mod facet_search;
 mod facts;
 mod frequency;
 mod idempotency;
+mod index_read;
 mod indexes;
 mod query_string;
 mod query_words;

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{json, Map, Value};
 use time::OffsetDateTime;
 
-use super::search::read_all_shards;
+use super::index_read::IndexRead;
 use super::whole_index::index_path;
 use super::{restriction, Answer};
 use crate::app::App;
-use crate::cluster::{CoveringLeg, Index, IndexUid, NodeIndex, Shard, Snapshot};
+use crate::cluster::{Index, IndexUid, NodeIndex, Shard, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::merge::documents::total_of_list;
 use crate::reserved::SHARD_FIELD;
@@ -71,13 +71,12 @@ async fn database_sizes(app: &App, snapshot: &Snapshot) -> (u64, u64) {
 /// The number of documents is counted by shards, so that it is exact whatever else a node holds. Distribution of fields and
 /// sizes, which nodes only know of themselves, are summed over one copy: the nodes of one group, by its number of replicas.
 async fn of_index(app: &App, snapshot: &Snapshot, index: &Index) -> Result<(Value, Vec<Shard>), ApiError> {
-    let count = |leg: &CoveringLeg| {
-        let filter = restriction::needed(snapshot, index.shard_count, leg);
-        let filter = filter.map_or(Value::Null, |shards| restriction::restrict(Value::Null, shards));
+    let count = |shards: Option<&[Shard]>| {
+        let filter = shards.map_or(Value::Null, |shards| restriction::restrict(Value::Null, shards));
         let body = json!({ "limit": 0, "filter": filter });
         NodeRequest::json(Method::POST, index_path(&index.uid, "/documents/fetch"), Bytes::from(body.to_string()))
     };
-    let (legs, missing) = read_all_shards(app, snapshot, index, 0, count).await?;
+    let (legs, missing) = IndexRead::of_all_shards(app, snapshot, index, 0).legs(count).await?;
     let documents: u64 = legs.iter().filter_map(|leg| total_of_list(&leg.body)).sum();
 
     let request = NodeRequest::get(index_path(&index.uid, "/stats"));
