@@ -65,7 +65,7 @@ fn parse_delimiter(parameter: &str) -> Result<u8, ApiError> {
             parameter.chars().count()
         ),
     };
-    Err(ApiError::new(Code::InvalidIndexCsvDelimiter, message))
+    Err(ApiError::new(Code::InvalidDocumentCsvDelimiter, message))
 }
 
 #[cfg(test)]

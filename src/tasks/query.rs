@@ -90,7 +90,7 @@ impl TaskQuery {
             "canceledBy" => filter.canceled_by = list(name, &value, Code::InvalidTaskCanceledBy, number)?,
             "types" => filter.types = list(name, &value, Code::InvalidTaskTypes, kind)?,
             "statuses" => filter.statuses = list(name, &value, Code::InvalidTaskStatuses, status)?,
-            "indexUids" => filter.index_uids = list(name, &value, Code::InvalidTaskIndexUids, index_uid)?,
+            "indexUids" => filter.index_uids = list(name, &value, Code::InvalidIndexUid, index_uid)?,
             "afterEnqueuedAt" => filter.enqueued_at.after = after(name, &value, Code::InvalidTaskAfterEnqueuedAt)?,
             "beforeEnqueuedAt" => filter.enqueued_at.before = before(name, &value, Code::InvalidTaskBeforeEnqueuedAt)?,
             "afterStartedAt" => filter.started_at.after = after(name, &value, Code::InvalidTaskAfterStartedAt)?,
