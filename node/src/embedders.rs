@@ -11,10 +11,18 @@ use milli_core::Index;
 /// Embeddings of recent queries that each embedder remembers. None: an embedder lives as long as one task or search.
 const CACHED_EMBEDDINGS: usize = 0;
 
-/// Builds the index's embedders. Those that compute nothing themselves (`userProvided`) cost nothing to build.
-pub fn embedders(index: &Index, txn: &RoTxn<'_>) -> milli_core::Result<EmbeddingConfigs> {
+/// Builds those of the index's embedders whose name is wanted. Those that compute nothing themselves (`userProvided`) cost
+/// nothing to build.
+pub fn embedders(
+    index: &Index,
+    txn: &RoTxn<'_>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> milli_core::Result<EmbeddingConfigs> {
     let mut embedders = std::collections::HashMap::new();
     for IndexEmbeddingConfig { name, config, .. } in index.embedding_configs(txn)? {
+        if !is_wanted(&name) {
+            continue;
+        }
         let prompt: Prompt = config.prompt.try_into().map_err(milli_core::Error::from)?;
         let embedder = Embedder::new(config.embedder_options, CACHED_EMBEDDINGS)
             .map_err(milli_core::vector::Error::from)

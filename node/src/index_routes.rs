@@ -11,10 +11,10 @@ use deserr::{take_cf_content, DeserializeError, Deserr, ErrorKind, ValuePointerR
 use serde_json::{json, Value};
 
 use crate::error::{field_codes, Code, ResponseError};
-use crate::indexes::{check_uid, uid_refusal};
+use crate::indexes::check_uid;
 use crate::queue::{rfc_3339, NewTask, Operation, Swap};
-use crate::search::parse::codes::BadRequest;
-use crate::search::parse::{missing_field, read_body, read_query, BodyError, FieldCode, NotAllowed, Param, QueryError};
+use crate::search::parse::codes::{BadRequest, InvalidIndexUid, MissingIndexUid};
+use crate::search::parse::{missing_field, read_body, read_query, BodyError, FieldCode, IndexUid, Param, QueryError};
 use crate::state::AppState;
 use crate::tasks::{accept, Accepted};
 
@@ -33,10 +33,8 @@ field_codes! {
     InvalidIndexLimit
     InvalidIndexOffset
     InvalidIndexPrimaryKey
-    InvalidIndexUid
     InvalidSwapIndexes
     InvalidSwapRename
-    MissingIndexUid
     MissingSwapIndexes
 }
 
@@ -49,18 +47,6 @@ struct ListParameters {
     offset: Param<usize>,
     #[deserr(default = Param(DEFAULT_LIMIT), error = QueryError<InvalidIndexLimit>)]
     limit: Param<usize>,
-}
-
-/// The name of an index in a body.
-#[derive(Debug, Deserr)]
-#[deserr(try_from(String) = checked_uid -> NotAllowed)]
-struct IndexUid(String);
-
-fn checked_uid(uid: String) -> Result<IndexUid, NotAllowed> {
-    match check_uid(&uid) {
-        Ok(()) => Ok(IndexUid(uid)),
-        Err(_) => Err(NotAllowed(uid_refusal(&uid))),
-    }
 }
 
 #[derive(Debug, Deserr)]

@@ -8,8 +8,10 @@ mod documents;
 mod embedders;
 mod error;
 mod error_codes;
+mod features;
 mod index_routes;
 mod indexes;
+mod kept;
 mod queue;
 mod search;
 mod server;
@@ -26,6 +28,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{signal, SignalKind};
 
+use crate::kept::Kept;
 use crate::queue::Queue;
 use crate::state::AppState;
 
@@ -76,7 +79,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let (queue, indexes, worker) = Queue::start(&options.db_path, indexing_threads)
         .with_context(|| format!("cannot open the database in {}", options.db_path.display()))?;
-    let state = AppState::new(indexes, queue, master_key, options.http_payload_size_limit, cores);
+    let features = Kept::open(&options.db_path.join("features.json")).context("cannot read the features")?;
+    let state = AppState::new(indexes, queue, features, master_key, options.http_payload_size_limit, cores);
     runtime.block_on(serve(&options, state))?;
     worker.stop();
     // Searches that still run are of no use to anybody.

@@ -17,7 +17,7 @@ use crate::auth::require_master_key;
 use crate::documents::write::payload_too_large;
 use crate::error::{Code, ResponseError};
 use crate::state::AppState;
-use crate::{documents, index_routes, search, settings, stats, tasks};
+use crate::{documents, features, index_routes, search, settings, stats, tasks};
 
 /// How long a stop waits for requests that are being answered.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ fn routes(state: AppState) -> Router {
     let payload_bytes_max = usize::try_from(state.payload_bytes_max()).unwrap_or(usize::MAX);
     Router::new()
         .route("/version", get(version))
-        .route("/experimental-features", get(features).patch(change_features))
+        .merge(features::routes())
         .merge(index_routes::routes())
         .merge(settings::routes())
         .merge(documents::read::routes())
@@ -92,26 +92,4 @@ async fn health() -> Json<Value> {
 
 async fn version() -> Json<Value> {
     Json(json!({ "commitSha": "unknown", "commitDate": "unknown", "pkgVersion": ENGINE_VERSION }))
-}
-
-/// The features that can be switched on in Meilisearch. Here none can.
-async fn features() -> Json<Value> {
-    Json(json!({
-        "metrics": false,
-        "logsRoute": false,
-        "editDocumentsByFunction": false,
-        "containsFilter": false,
-        "network": false,
-        "getTaskDocumentsRoute": false,
-        "compositeEmbedders": false,
-        "chatCompletions": false,
-        "multimodal": false,
-    }))
-}
-
-async fn change_features() -> ResponseError {
-    ResponseError::new(
-        Code::FeatureNotEnabled,
-        "This node has no experimental features. Use a Meilisearch server as the node to get them.",
-    )
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Code, ResponseError};
+use crate::features::Features;
 use crate::indexes::Indexes;
+use crate::kept::Kept;
 use crate::queue::Queue;
 
 /// Searches that may wait for a worker, per worker. Beyond it a search is refused at once, as Meilisearch does: a
@@ -24,6 +26,7 @@ pub struct AppState(Arc<Shared>);
 struct Shared {
     indexes: Indexes,
     queue: Queue,
+    features: Kept<Features>,
     master_key: Option<String>,
     payload_bytes_max: u64,
     /// One permit per search that may run at this moment.
@@ -37,6 +40,7 @@ impl AppState {
     pub fn new(
         indexes: Indexes,
         queue: Queue,
+        features: Kept<Features>,
         master_key: Option<String>,
         payload_bytes_max: u64,
         cores: usize,
@@ -45,6 +49,7 @@ impl AppState {
         Self(Arc::new(Shared {
             indexes,
             queue,
+            features,
             master_key,
             payload_bytes_max,
             searching: Arc::new(Semaphore::new(cores)),
@@ -64,6 +69,19 @@ impl AppState {
 
     pub fn queue(&self) -> &Queue {
         &self.0.queue
+    }
+
+    /// The experimental features that are on.
+    pub fn features(&self) -> Features {
+        *self.0.features.get()
+    }
+
+    /// Changes them. Blocks for the disk.
+    pub fn change_features<R>(
+        &self,
+        change: impl FnOnce(&mut Features) -> Result<R, ResponseError>,
+    ) -> Result<R, ResponseError> {
+        self.0.features.change(change)
     }
 
     /// The key that requests have to carry, if any.

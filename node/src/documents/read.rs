@@ -17,12 +17,13 @@ use serde_json::{json, Value};
 
 use super::sorted::first_sorted;
 use crate::error::{Code, ResponseError};
+use crate::features::Features;
 use crate::indexes::check_uid;
 use crate::search::filter;
 use crate::search::parse::codes::*;
 use crate::search::parse::{read_body, read_query, BodyError, List, Param, QueryError};
 use crate::search::query::{filter_parameter, sort_parameter};
-use crate::search::run::{feature_not_enabled, sort_criteria};
+use crate::search::run::{refuse_network, sort_criteria};
 use crate::search::stored::Reader;
 use crate::state::AppState;
 
@@ -131,10 +132,11 @@ async fn list_by_body(
 }
 
 async fn list(state: AppState, uid: &str, query: ListQuery) -> Result<Json<Value>, ResponseError> {
-    refuse_network(query.use_network)?;
+    let features = state.features();
+    refuse_network(query.use_network, features)?;
     check_uid(uid)?;
     let index = state.index(uid)?;
-    state.run_search(move || read_list(&index, &query)).await.map(Json)
+    state.run_search(move || read_list(&index, &query, features)).await.map(Json)
 }
 
 async fn document(
@@ -143,7 +145,7 @@ async fn document(
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Object>, ResponseError> {
     let parameters = read_query::<DocumentParameters>(parameters)?;
-    refuse_network(parameters.use_network)?;
+    refuse_network(parameters.use_network, state.features())?;
     check_uid(&uid)?;
     let index = state.index(&uid)?;
     let read = move || {
@@ -162,14 +164,7 @@ async fn document(
     state.run_search(read).await.map(Json)
 }
 
-fn refuse_network(use_network: Option<bool>) -> Result<(), ResponseError> {
-    match use_network {
-        Some(_) => Err(feature_not_enabled("passing `useNetwork` in a search query", "network", 805)),
-        None => Ok(()),
-    }
-}
-
-fn read_list(index: &Index, query: &ListQuery) -> Result<Value, ResponseError> {
+fn read_list(index: &Index, query: &ListQuery, features: Features) -> Result<Value, ResponseError> {
     let sort = query.sort.as_deref().unwrap_or_default();
     let sort = sort_criteria(sort, Code::InvalidDocumentSort)?;
     let rtxn = index.read_txn()?;
@@ -179,7 +174,7 @@ fn read_list(index: &Index, query: &ListQuery) -> Result<Value, ResponseError> {
         None => index.documents_ids(&rtxn)?,
     };
     if let Some(filter) = &query.filter {
-        if let Some(filter) = filter::parse(filter, Code::InvalidDocumentFilter)? {
+        if let Some(filter) = filter::parse(filter, Code::InvalidDocumentFilter, features)? {
             candidates &= filter.evaluate(&rtxn, index).map_err(document_filter_refused)?;
         }
     }

@@ -323,7 +323,7 @@ async fn delete_by_filter(
 ) -> Result<Accepted, ResponseError> {
     check_uid(&uid)?;
     let ByFilter { filter: asked } = read_body(&headers, &body)?;
-    if filter::parse(&asked, Code::InvalidDocumentFilter)?.is_none() {
+    if filter::parse(&asked, Code::InvalidDocumentFilter, state.features())?.is_none() {
         return Err(ResponseError::new(Code::InvalidDocumentFilter, "Sending an empty filter is forbidden."));
     }
     write(state, uid, parameters, Operation::DocumentDeletionByFilter { filter: asked }).await

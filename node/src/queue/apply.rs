@@ -151,7 +151,7 @@ impl Applier {
             })
             .collect();
         if outcomes.iter().any(|outcome| outcome.error.is_none()) {
-            let embedders = embedders(index, wtxn)?;
+            let embedders = embedders(index, wtxn, |_| true)?;
             indexer::index(
                 wtxn,
                 index,
@@ -243,7 +243,7 @@ impl Applier {
         deletion.delete_documents_by_docids(documents);
         let changes = deletion.into_changes(&allocator, primary_key);
         // Deleting embeds nothing, but the embeddings of what is deleted go, too.
-        let embedders = embedders(index, wtxn)?;
+        let embedders = embedders(index, wtxn, |_| true)?;
         indexer::index(
             wtxn,
             index,

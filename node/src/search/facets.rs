@@ -1,14 +1,18 @@
 //! Facets: how many of the matching documents have each value, and the search among values.
 
+use std::collections::BTreeMap;
+
+use deserr::Deserr;
+use indexmap::IndexMap;
 use milli_core::{
     is_faceted_by, AttributePatterns, FacetDistribution, FilterableAttributesRule, Index, OrderBy, PatternMatch,
     SearchForFacetValues, DEFAULT_VALUES_PER_FACET,
 };
 use roaring::RoaringBitmap;
+use serde::Serialize;
 use serde_json::{json, Value};
 
-use deserr::Deserr;
-
+use super::kind::SearchKind;
 use super::locales::Locale;
 use super::parse::codes::*;
 use super::parse::{missing_field, BodyError};
@@ -16,11 +20,21 @@ use super::query::{HybridQuery, MatchingStrategy, RankingScoreThreshold, SearchQ
 use super::stored::Reader;
 use super::{filter, run};
 use crate::error::{Code, ResponseError};
+use crate::features::Features;
 
 /// `facetDistribution` and `facetStats` of an answer.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Facets {
-    pub distribution: Value,
-    pub stats: Value,
+    /// Values and counts by attribute, in the order that clients see.
+    pub distribution: BTreeMap<String, IndexMap<String, u64>>,
+    pub stats: BTreeMap<String, Stats>,
+}
+
+/// The smallest and the largest number that an attribute has.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Stats {
+    pub min: f64,
+    pub max: f64,
 }
 
 /// Counts the values that the candidates have in every filterable attribute that one of the patterns matches.
@@ -30,14 +44,8 @@ pub fn count(reader: &Reader<'_>, patterns: &[String], candidates: RoaringBitmap
         check_pattern(&rules, pattern)?;
     }
     let order = reader.index.sort_facet_values_by(reader.rtxn)?;
-    let matching = AttributePatterns::from(patterns.to_vec());
-    let attributes: Vec<(&str, OrderBy)> = reader
-        .fields
-        .names()
-        .filter(|name| matching.match_str(name) == PatternMatch::Match)
-        .filter(|name| first_rule(&rules, name).is_some_and(|(_, rule)| rule.features().is_filterable()))
-        .map(|name| (name, order.get(name)))
-        .collect();
+    let names = counted(reader, &rules, patterns);
+    let attributes: Vec<(&str, OrderBy)> = names.into_iter().map(|name| (name, order.get(name))).collect();
 
     let mut distribution: FacetDistribution<'_> = reader.index.facets_distribution(reader.rtxn);
     distribution.facets(attributes).candidates(candidates).default_order_by(order.get("*")).max_values_per_facet(
@@ -48,8 +56,20 @@ pub fn count(reader: &Reader<'_>, patterns: &[String], candidates: RoaringBitmap
     );
     let counts = distribution.execute()?;
     let stats = distribution.compute_stats()?;
-    let stats = stats.into_iter().map(|(name, (min, max))| (name, json!({ "min": min, "max": max })));
-    Ok(Facets { distribution: json!(counts), stats: Value::Object(stats.collect()) })
+    let stats = stats.into_iter().map(|(name, (min, max))| (name, Stats { min, max }));
+    Ok(Facets { distribution: counts, stats: stats.collect() })
+}
+
+/// The attributes that patterns select.
+pub fn attributes(reader: &Reader<'_>, patterns: &[String]) -> Result<Vec<String>, ResponseError> {
+    let rules = reader.index.filterable_attributes_rules(reader.rtxn)?;
+    Ok(counted(reader, &rules, patterns).into_iter().map(str::to_owned).collect())
+}
+
+fn counted<'r>(reader: &'r Reader<'_>, rules: &[FilterableAttributesRule], patterns: &[String]) -> Vec<&'r str> {
+    let matching = AttributePatterns::from(patterns.to_vec());
+    let names = reader.fields.names().filter(|name| matching.match_str(name) == PatternMatch::Match);
+    names.filter(|name| first_rule(rules, name).is_some_and(|(_, rule)| rule.features().is_filterable())).collect()
 }
 
 /// The first rule that speaks of the attribute decides what may be done with it.
@@ -148,7 +168,7 @@ pub struct FacetSearchQuery {
 }
 
 /// Searches among the values of one facet. Computes for long; not to be called from the server's own threads.
-pub fn search(index: &Index, facet: FacetSearchQuery) -> Result<Value, ResponseError> {
+pub fn search(index: &Index, facet: FacetSearchQuery, features: Features) -> Result<Value, ResponseError> {
     let started = std::time::Instant::now();
     let FacetSearchQuery { facet_query, facet_name, exhaustive_facet_count, .. } = facet.clone();
     let query = SearchQuery {
@@ -166,22 +186,24 @@ pub fn search(index: &Index, facet: FacetSearchQuery) -> Result<Value, ResponseE
         page: exhaustive_facet_count.filter(|is_exhaustive| *is_exhaustive).map(|_| 0),
         ..SearchQuery::default()
     };
-    run::refuse_unavailable(&query)?;
+    run::refuse_unavailable(&query, features)?;
     let rtxn = index.read_txn()?;
+    let kind = SearchKind::of(&query, index, &rtxn)?;
+    run::refuse_media(&query)?;
     if !index.facet_search(&rtxn)? {
         return Err(ResponseError::new(Code::FacetSearchDisabled, "The facet search is disabled for this index"));
     }
     let filter = match &query.filter {
-        Some(filter) => filter::parse(filter, Code::InvalidSearchFilter)?,
+        Some(filter) => filter::parse(filter, Code::InvalidSearchFilter, features)?,
         None => None,
     };
     let limits = run::Limits::of(index, &rtxn, &query)?;
-    let search = run::prepare(index, &rtxn, &query, filter, &[], &limits)?;
+    let search = run::prepare(index, &rtxn, &query, &kind, filter, &[], &limits)?;
 
     // Values of an attribute without a language of its own have none, whatever the query's locales are.
     let rules = index.localized_attributes_rules(&rtxn)?.unwrap_or_default();
     let locales = rules.into_iter().find(|rule| rule.match_str(&facet_name) == PatternMatch::Match);
-    let mut values = SearchForFacetValues::new(facet_name, search, false);
+    let mut values = SearchForFacetValues::new(facet_name, search, matches!(kind, SearchKind::Both(..)));
     if let Some(rule) = locales {
         let asked = |language| match &query.locales {
             Some(locales) => locales.contains(&Locale(language)),

@@ -4,16 +4,17 @@ use milli_core::Filter;
 use serde_json::Value;
 
 use crate::error::{Code, ResponseError};
+use crate::features::Features;
 
 /// The operator that Meilisearch hides behind an experimental feature. `STARTS WITH` is not hidden, though the engine
 /// reports both alike.
 const HIDDEN_OPERATOR: &str = "CONTAINS";
 
 /// Parses a filter. `code` is what a malformed one is refused with. `None` for a filter that selects everything.
-pub fn parse(filter: &Value, code: Code) -> Result<Option<Filter<'_>>, ResponseError> {
+pub fn parse(filter: &Value, code: Code, features: Features) -> Result<Option<Filter<'_>>, ResponseError> {
     check_shape(filter, code)?;
     let parsed = Filter::from_json(filter).map_err(|error| ResponseError::new(code, error.to_string()))?;
-    let hidden = parsed.as_ref().and_then(Filter::use_contains_operator);
+    let hidden = parsed.as_ref().filter(|_| !features.contains_filter).and_then(Filter::use_contains_operator);
     if let Some(keyword) = hidden.filter(|keyword| keyword.value().starts_with(HIDDEN_OPERATOR)) {
         let refusal = ResponseError::new(
             code,
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     fn refusal(filter: Value) -> (Code, String) {
-        let error = parse(&filter, Code::InvalidSearchFilter).expect_err("refused");
+        let error = parse(&filter, Code::InvalidSearchFilter, Features::default()).expect_err("refused");
         (error.code, error.message)
     }
 
@@ -74,14 +75,16 @@ mod tests {
     #[test]
     fn empty_filters_select_everything() {
         for filter in [json!(""), json!([]), json!([[]])] {
-            assert!(parse(&filter, Code::InvalidSearchFilter).expect("accepted").is_none());
+            assert!(parse(&filter, Code::InvalidSearchFilter, Features::default()).expect("accepted").is_none());
         }
     }
 
     #[test]
     fn only_the_hidden_operator_is_hidden() {
         assert_eq!(refusal(json!("name CONTAINS x")).0, Code::FeatureNotEnabled);
+        let on = Features { contains_filter: true, ..Features::default() };
+        assert!(parse(&json!("name CONTAINS x"), Code::InvalidSearchFilter, on).is_ok());
         let filter = json!("name STARTS WITH x");
-        assert!(parse(&filter, Code::InvalidSearchFilter).expect("accepted").is_some());
+        assert!(parse(&filter, Code::InvalidSearchFilter, Features::default()).expect("accepted").is_some());
     }
 }

@@ -13,58 +13,53 @@ use serde_json::{json, Value};
 use super::query::SearchQuery;
 use super::select::{change_leaves, select};
 use super::stored::{point_of, Reader};
-use crate::error::ResponseError;
 
-/// The hits of one search, in the engine's order.
-pub fn render(
-    reader: &Reader<'_>,
-    query: &SearchQuery,
-    sort: &[AscDesc],
-    matching_words: MatchingWords,
-    hits: &[(DocumentId, &[ScoreDetails])],
-) -> Result<Vec<Object>, ResponseError> {
-    let words = TokenizerWords::of(reader)?;
-    let dictionary = words.dictionary.as_ref().map(|words| as_strs(words));
-    let separators = words.separators.as_ref().map(|words| as_strs(words));
-    let tokenizer = tokenizer(dictionary.as_deref(), separators.as_deref());
-    let renderer = HitRenderer::new(reader, query, sort, MatcherBuilder::new(matching_words, tokenizer))?;
-    let hits = hits.iter().map(|(id, scores)| renderer.hit(*id, scores));
-    Ok(hits.collect::<milli_core::Result<_>>()?)
-}
-
-/// What an index's settings say about cutting text into words. The tokenizer borrows it.
-struct TokenizerWords {
+/// What an index's settings say about cutting text into words.
+pub struct WordCuts {
     dictionary: Option<BTreeSet<String>>,
     separators: Option<BTreeSet<String>>,
 }
 
-impl TokenizerWords {
-    fn of(reader: &Reader<'_>) -> milli_core::Result<Self> {
+impl WordCuts {
+    pub fn of(reader: &Reader<'_>) -> milli_core::Result<Self> {
         Ok(Self {
             dictionary: reader.index.dictionary(reader.rtxn)?,
             separators: reader.index.allowed_separators(reader.rtxn)?,
         })
     }
-}
 
-fn as_strs(words: &BTreeSet<String>) -> Vec<&str> {
-    words.iter().map(String::as_str).collect()
-}
-
-fn tokenizer<'a>(dictionary: Option<&'a [&'a str]>, separators: Option<&'a [&'a str]>) -> Tokenizer<'a> {
-    let mut builder = TokenizerBuilder::default();
-    // Matches are reported in bytes of the original text, so the tokenizer must remember where each character was.
-    builder.create_char_map(true);
-    if let Some(separators) = separators {
-        builder.separators(separators);
+    /// As the tokenizer borrows it.
+    pub fn borrowed(&self) -> BorrowedCuts<'_> {
+        BorrowedCuts { dictionary: as_strs(&self.dictionary), separators: as_strs(&self.separators) }
     }
-    if let Some(dictionary) = dictionary {
-        builder.words_dict(dictionary);
-    }
-    builder.into_tokenizer()
 }
 
-struct HitRenderer<'a> {
+fn as_strs(words: &Option<BTreeSet<String>>) -> Option<Vec<&str>> {
+    words.as_ref().map(|words| words.iter().map(String::as_str).collect())
+}
+
+pub struct BorrowedCuts<'w> {
+    dictionary: Option<Vec<&'w str>>,
+    separators: Option<Vec<&'w str>>,
+}
+
+impl BorrowedCuts<'_> {
+    fn tokenizer(&self) -> Tokenizer<'_> {
+        let mut builder = TokenizerBuilder::default();
+        // Matches are reported in bytes of the original text, so the tokenizer must remember where each character was.
+        builder.create_char_map(true);
+        if let Some(separators) = &self.separators {
+            builder.separators(separators);
+        }
+        if let Some(dictionary) = &self.dictionary {
+            builder.words_dict(dictionary);
+        }
+        builder.into_tokenizer()
+    }
+}
+
+/// Renders the hits of one query.
+pub struct HitRenderer<'a> {
     reader: &'a Reader<'a>,
     query: &'a SearchQuery,
     matchers: MatcherBuilder<'a>,
@@ -77,12 +72,15 @@ struct HitRenderer<'a> {
 }
 
 impl<'a> HitRenderer<'a> {
-    fn new(
+    /// `matching_words` are what the engine found the query's words to be, `cuts` how the index cuts text into words.
+    pub fn new(
         reader: &'a Reader<'a>,
         query: &'a SearchQuery,
         sort: &[AscDesc],
-        mut matchers: MatcherBuilder<'a>,
+        matching_words: MatchingWords,
+        cuts: &'a BorrowedCuts<'a>,
     ) -> milli_core::Result<Self> {
+        let mut matchers = MatcherBuilder::new(matching_words, cuts.tokenizer());
         matchers.crop_marker(query.crop_marker.clone());
         matchers.highlight_prefix(query.highlight_pre_tag.clone());
         matchers.highlight_suffix(query.highlight_post_tag.clone());
@@ -103,11 +101,20 @@ impl<'a> HitRenderer<'a> {
         })
     }
 
-    fn hit(&self, id: DocumentId, scores: &[ScoreDetails]) -> milli_core::Result<Object> {
+    /// The hit; `federation` says where in a federated search it comes from.
+    pub fn hit(
+        &self,
+        id: DocumentId,
+        scores: &[ScoreDetails],
+        federation: Option<Value>,
+    ) -> milli_core::Result<Object> {
         let with_vectors = self.query.retrieve_vectors && self.reader.displays_vectors();
         let mut hit = self.reader.document_for_client(id, &self.retrieved, with_vectors)?;
         if let Some(distance) = self.geo_origin.and_then(|origin| geo_distance(&hit, &origin)) {
             hit.insert("_geoDistance".to_owned(), json!(distance));
+        }
+        if let Some(federation) = federation {
+            hit.insert("_federation".to_owned(), federation);
         }
         if self.query.show_matches_position || !self.formats.is_empty() {
             let (formatted, positions) = self.formatted(id)?;

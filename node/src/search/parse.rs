@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
+use std::str::FromStr;
 
 use axum::http::{header, HeaderMap};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use deserr::{
 use serde_json::Value;
 
 use crate::error::{Code, ResponseError};
+use crate::indexes::{check_uid, uid_refusal};
 
 /// The error code of a field whose value is wrong.
 pub trait FieldCode {
@@ -38,6 +40,7 @@ macro_rules! field_codes {
 
 field_codes! {
     BadRequest
+    InvalidIndexUid
     InvalidDocumentFields
     InvalidDocumentFilter
     InvalidDocumentIds
@@ -49,6 +52,12 @@ field_codes! {
     InvalidFacetSearchExhaustiveFacetCount
     InvalidFacetSearchFacetName
     InvalidFacetSearchQuery
+    InvalidMultiSearchFacetsByIndex
+    InvalidMultiSearchMaxValuesPerFacet
+    InvalidMultiSearchMergeFacets
+    InvalidMultiSearchQueryPosition
+    InvalidMultiSearchRemote
+    InvalidMultiSearchWeight
     InvalidSearchAttributesToCrop
     InvalidSearchAttributesToHighlight
     InvalidSearchAttributesToRetrieve
@@ -82,7 +91,19 @@ field_codes! {
     InvalidSearchSort
     InvalidSearchUseNetwork
     InvalidSearchVector
+    InvalidSimilarAttributesToRetrieve
+    InvalidSimilarEmbedder
+    InvalidSimilarFilter
+    InvalidSimilarId
+    InvalidSimilarLimit
+    InvalidSimilarOffset
+    InvalidSimilarRankingScoreThreshold
+    InvalidSimilarRetrieveVectors
+    InvalidSimilarShowPerformanceDetails
+    InvalidSimilarShowRankingScore
+    InvalidSimilarShowRankingScoreDetails
     MissingFacetSearchFacetName
+    MissingIndexUid
 }
 
 /// Marks requests whose errors speak of JSON values (`` at `.limit` ``).
@@ -156,6 +177,26 @@ where
 {
     fn merge(so_far: Option<Self>, error: NotAllowed, location: ValuePointerRef) -> ControlFlow<Self, Self> {
         Self::error::<Infallible>(so_far, ErrorKind::Unexpected { msg: error.0 }, location)
+    }
+}
+
+/// The name of an index in a body.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserr)]
+#[deserr(try_from(String) = checked_uid -> NotAllowed)]
+pub struct IndexUid(pub String);
+
+fn checked_uid(uid: String) -> Result<IndexUid, NotAllowed> {
+    match check_uid(&uid) {
+        Ok(()) => Ok(IndexUid(uid)),
+        Err(_) => Err(NotAllowed(uid_refusal(&uid))),
+    }
+}
+
+impl FromStr for IndexUid {
+    type Err = NotAllowed;
+
+    fn from_str(uid: &str) -> Result<Self, NotAllowed> {
+        checked_uid(uid.to_owned())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a search may ask for, as a JSON body and as query parameters.
+//! What a search may ask for: as a JSON body, as one query of several, and as query parameters.
 //!
 //! Names, defaults and the order of the fields are Meilisearch's; the order shows in the message that refuses an unknown
 //! field.
@@ -8,8 +8,9 @@ use milli_core::TermsMatchingStrategy;
 use serde_json::Value;
 
 use super::locales::Locale;
+use super::multi::FederationOptions;
 use super::parse::codes::*;
-use super::parse::{BodyError, FromParameter, List, NotAllowed, Param, QueryError, Several};
+use super::parse::{missing_field, BodyError, FromParameter, IndexUid, List, NotAllowed, Param, QueryError, Several};
 use crate::error::{Code, ResponseError};
 
 pub const DEFAULT_LIMIT: usize = 20;
@@ -18,70 +19,111 @@ const DEFAULT_CROP_MARKER: &str = "…";
 const DEFAULT_HIGHLIGHT_PRE_TAG: &str = "<em>";
 const DEFAULT_HIGHLIGHT_POST_TAG: &str = "</em>";
 
-/// The body of `POST /indexes/{uid}/search`.
-#[derive(Debug, Clone, Deserr)]
-#[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields)]
-pub struct SearchQuery {
-    #[deserr(default, error = BodyError<InvalidSearchQ>)]
-    pub q: Option<String>,
-    #[deserr(default, error = BodyError<InvalidSearchOffset>)]
-    pub offset: usize,
-    #[deserr(default = DEFAULT_LIMIT, error = BodyError<InvalidSearchLimit>)]
-    pub limit: usize,
+/// A search by itself, and one of several in a request. They have the same fields but for those that mean something else
+/// when results are merged.
+macro_rules! searches {
+    ($($(#[$meta:meta])* $field:ident: $type:ty,)*) => {
+        /// The body of `POST /indexes/{uid}/search`.
+        #[derive(Debug, Clone, Deserr)]
+        #[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields)]
+        pub struct SearchQuery {
+            #[deserr(default, error = BodyError<InvalidSearchQ>)]
+            pub q: Option<String>,
+            #[deserr(default, error = BodyError<InvalidSearchOffset>)]
+            pub offset: usize,
+            #[deserr(default = DEFAULT_LIMIT, error = BodyError<InvalidSearchLimit>)]
+            pub limit: usize,
+            $($(#[$meta])* pub $field: $type,)*
+            #[deserr(default, error = BodyError<InvalidSearchShowPerformanceDetails>)]
+            pub show_performance_details: bool,
+        }
+
+        /// One of the `queries` of `POST /multi-search`.
+        #[derive(Debug, Clone, Deserr)]
+        #[deserr(error = BodyError, rename_all = camelCase, deny_unknown_fields)]
+        pub struct SearchQueryWithIndex {
+            #[deserr(error = BodyError<InvalidIndexUid>, missing_field_error = missing_field::<InvalidIndexUid, MissingIndexUid>)]
+            pub index_uid: IndexUid,
+            #[deserr(default, error = BodyError<InvalidSearchQ>)]
+            pub q: Option<String>,
+            #[deserr(default, error = BodyError<InvalidSearchOffset>)]
+            pub offset: Option<usize>,
+            #[deserr(default, error = BodyError<InvalidSearchLimit>)]
+            pub limit: Option<usize>,
+            $($(#[$meta])* pub $field: $type,)*
+            #[deserr(default, error = BodyError<InvalidSearchShowPerformanceDetails>)]
+            pub show_performance_details: Option<bool>,
+            #[deserr(default)]
+            pub federation_options: Option<FederationOptions>,
+        }
+
+        impl From<SearchQueryWithIndex> for SearchQuery {
+            fn from(query: SearchQueryWithIndex) -> Self {
+                Self {
+                    q: query.q,
+                    offset: query.offset.unwrap_or_default(),
+                    limit: query.limit.unwrap_or(DEFAULT_LIMIT),
+                    $($field: query.$field,)*
+                    show_performance_details: query.show_performance_details.unwrap_or_default(),
+                }
+            }
+        }
+    };
+}
+
+searches! {
     #[deserr(default, error = BodyError<InvalidSearchPage>)]
-    pub page: Option<usize>,
+    page: Option<usize>,
     #[deserr(default, error = BodyError<InvalidSearchHitsPerPage>)]
-    pub hits_per_page: Option<usize>,
+    hits_per_page: Option<usize>,
     #[deserr(default, error = BodyError<InvalidSearchAttributesToRetrieve>)]
-    pub attributes_to_retrieve: Option<Vec<String>>,
+    attributes_to_retrieve: Option<Vec<String>>,
     #[deserr(default, error = BodyError<InvalidSearchAttributesToCrop>)]
-    pub attributes_to_crop: Option<Vec<String>>,
+    attributes_to_crop: Option<Vec<String>>,
     #[deserr(default = DEFAULT_CROP_LENGTH, error = BodyError<InvalidSearchCropLength>)]
-    pub crop_length: usize,
+    crop_length: usize,
     #[deserr(default = DEFAULT_CROP_MARKER.to_owned(), error = BodyError<InvalidSearchCropMarker>)]
-    pub crop_marker: String,
+    crop_marker: String,
     #[deserr(default, error = BodyError<InvalidSearchAttributesToHighlight>)]
-    pub attributes_to_highlight: Option<Vec<String>>,
+    attributes_to_highlight: Option<Vec<String>>,
     #[deserr(default = DEFAULT_HIGHLIGHT_PRE_TAG.to_owned(), error = BodyError<InvalidSearchHighlightPreTag>)]
-    pub highlight_pre_tag: String,
+    highlight_pre_tag: String,
     #[deserr(default = DEFAULT_HIGHLIGHT_POST_TAG.to_owned(), error = BodyError<InvalidSearchHighlightPostTag>)]
-    pub highlight_post_tag: String,
+    highlight_post_tag: String,
     #[deserr(default, error = BodyError<InvalidSearchShowMatchesPosition>)]
-    pub show_matches_position: bool,
+    show_matches_position: bool,
     #[deserr(default, error = BodyError<InvalidSearchFilter>)]
-    pub filter: Option<Value>,
+    filter: Option<Value>,
     #[deserr(default, error = BodyError<InvalidSearchSort>)]
-    pub sort: Option<Vec<String>>,
+    sort: Option<Vec<String>>,
     #[deserr(default, error = BodyError<InvalidSearchDistinct>)]
-    pub distinct: Option<String>,
+    distinct: Option<String>,
     #[deserr(default, error = BodyError<InvalidSearchFacets>)]
-    pub facets: Option<Vec<String>>,
+    facets: Option<Vec<String>>,
     #[deserr(default, error = BodyError<InvalidSearchMatchingStrategy>)]
-    pub matching_strategy: MatchingStrategy,
+    matching_strategy: MatchingStrategy,
     #[deserr(default, error = BodyError<InvalidSearchAttributesToSearchOn>)]
-    pub attributes_to_search_on: Option<Vec<String>>,
+    attributes_to_search_on: Option<Vec<String>>,
     #[deserr(default, error = BodyError<InvalidSearchRankingScoreThreshold>)]
-    pub ranking_score_threshold: Option<RankingScoreThreshold>,
+    ranking_score_threshold: Option<RankingScoreThreshold>,
     #[deserr(default, error = BodyError<InvalidSearchLocales>)]
-    pub locales: Option<Vec<Locale>>,
+    locales: Option<Vec<Locale>>,
     #[deserr(default, error = BodyError<InvalidSearchHybridQuery>)]
-    pub hybrid: Option<HybridQuery>,
+    hybrid: Option<HybridQuery>,
     #[deserr(default, error = BodyError<InvalidSearchVector>)]
-    pub vector: Option<Vec<f32>>,
+    vector: Option<Vec<f32>>,
     #[deserr(default, error = BodyError<InvalidSearchRetrieveVectors>)]
-    pub retrieve_vectors: bool,
+    retrieve_vectors: bool,
     #[deserr(default, error = BodyError<InvalidSearchMedia>)]
-    pub media: Option<Value>,
+    media: Option<Value>,
     #[deserr(default, error = BodyError<InvalidSearchPersonalize>)]
-    pub personalize: Option<Personalize>,
+    personalize: Option<Personalize>,
     #[deserr(default, error = BodyError<InvalidSearchUseNetwork>)]
-    pub use_network: Option<bool>,
+    use_network: Option<bool>,
     #[deserr(default, error = BodyError<InvalidSearchShowRankingScore>)]
-    pub show_ranking_score: bool,
+    show_ranking_score: bool,
     #[deserr(default, error = BodyError<InvalidSearchShowRankingScoreDetails>)]
-    pub show_ranking_score_details: bool,
-    #[deserr(default, error = BodyError<InvalidSearchShowPerformanceDetails>)]
-    pub show_performance_details: bool,
+    show_ranking_score_details: bool,
 }
 
 impl Default for SearchQuery {

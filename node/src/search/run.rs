@@ -1,38 +1,54 @@
 //! One search from request to answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use milli_core::heed::RoTxn;
-use milli_core::score_details::{ScoreDetails, ScoringStrategy};
-use milli_core::{AscDesc, DocumentId, Filter, Index, Object, Search, SortError, TimeBudget};
+use milli_core::score_details::ScoringStrategy;
+use milli_core::{AscDesc, Filter, Index, Object, Search, SearchResult, SortError, TimeBudget};
 use serde_json::{json, Value};
 
+use super::hits::{HitRenderer, WordCuts};
+use super::kind::{Meaning, SearchKind};
 use super::query::{SearchQuery, DEFAULT_LIMIT};
 use super::stored::Reader;
-use super::{facets, filter, hits};
-use crate::error::{Code, ResponseError};
+use super::{facets, filter};
+use crate::error::{feature_not_enabled, Code, ResponseError};
+use crate::features::Features;
 
 /// Hits that can be reached by paging, unless the index says otherwise: Meilisearch's default.
 const MAX_TOTAL_HITS_DEFAULT: usize = 1000;
 
+/// A search's answer but for what does not depend on the index.
+pub struct Answered {
+    pub answer: Object,
+    /// Comes last in the answer. `None` if the search was by words alone.
+    pub semantic_hit_count: Option<u32>,
+}
+
 /// Answers the search of the index called `uid`. Computes for long; not to be called from the server's own threads.
-pub fn search(index: &Index, uid: &str, query: &SearchQuery) -> Result<Object, ResponseError> {
+pub fn search(index: &Index, uid: &str, query: &SearchQuery, features: Features) -> Result<Answered, ResponseError> {
     let started = Instant::now();
-    refuse_unavailable(query)?;
+    refuse_unavailable(query, features)?;
     let rtxn = index.read_txn()?;
     let reader = Reader::new(index, &rtxn)?;
+    let kind = SearchKind::of(query, index, &rtxn)?;
+    refuse_media(query)?;
     let limits = Limits::of(index, &rtxn, query)?;
     let filter = match &query.filter {
-        Some(filter) => filter::parse(filter, Code::InvalidSearchFilter)?,
+        Some(filter) => filter::parse(filter, Code::InvalidSearchFilter, features)?,
         None => None,
     };
     let sort = sort_criteria(query.sort.as_deref().unwrap_or_default(), Code::InvalidSearchSort)?;
-    let search = prepare(index, &rtxn, query, filter, &sort, &limits)?;
-    let found = search.execute().map_err(|error| ResponseError::in_index(uid, error))?;
+    let search = prepare(index, &rtxn, query, &kind, filter, &sort, &limits)?;
+    let (found, semantic_hit_count) = execute(&search, &kind).map_err(|error| ResponseError::in_index(uid, error))?;
 
-    let scored: Vec<(DocumentId, &[ScoreDetails])> =
-        found.documents_ids.iter().copied().zip(found.document_scores.iter().map(Vec::as_slice)).collect();
-    let hits = hits::render(&reader, query, &sort, found.matching_words, &scored)?;
+    let cuts = WordCuts::of(&reader)?;
+    let cuts = cuts.borrowed();
+    let renderer = HitRenderer::new(&reader, query, &sort, found.matching_words, &cuts)?;
+    let hits = found.documents_ids.iter().zip(&found.document_scores);
+    let hits = hits.map(|(id, scores)| renderer.hit(*id, scores, None).map(Value::Object));
+    let hits = hits.collect::<milli_core::Result<Vec<_>>>()?;
     let total = found.candidates.len();
     let facets = match &query.facets {
         Some(patterns) if patterns.is_empty() => None,
@@ -41,34 +57,55 @@ pub fn search(index: &Index, uid: &str, query: &SearchQuery) -> Result<Object, R
     };
 
     let mut answer = Object::new();
-    answer.insert("hits".to_owned(), Value::Array(hits.into_iter().map(Value::Object).collect()));
+    answer.insert("hits".to_owned(), Value::Array(hits));
     answer.insert("query".to_owned(), json!(query.q.as_deref().unwrap_or_default()));
+    if let Some(vector) = kind.vector().filter(|_| query.retrieve_vectors) {
+        answer.insert("queryVector".to_owned(), json!(vector));
+    }
     answer.insert("processingTimeMs".to_owned(), json!(started.elapsed().as_millis() as u64));
     insert_totals(&mut answer, query, total);
     if let Some(facets) = facets {
-        answer.insert("facetDistribution".to_owned(), facets.distribution);
-        answer.insert("facetStats".to_owned(), facets.stats);
+        answer.insert("facetDistribution".to_owned(), json!(facets.distribution));
+        answer.insert("facetStats".to_owned(), json!(facets.stats));
     }
-    Ok(answer)
+    Ok(Answered { answer, semantic_hit_count })
+}
+
+/// What the engine finds, and how many of its hits were found by their meaning.
+pub fn execute(search: &Search<'_>, kind: &SearchKind) -> milli_core::Result<(SearchResult, Option<u32>)> {
+    match kind {
+        SearchKind::Words => Ok((search.execute()?, None)),
+        SearchKind::Meaning(_) => {
+            let found = search.execute()?;
+            let hits = u32::try_from(found.documents_ids.len()).unwrap_or(u32::MAX);
+            Ok((found, Some(hits)))
+        }
+        SearchKind::Both(_, ratio) => search.execute_hybrid(*ratio),
+    }
 }
 
 /// The part of all hits that is asked for.
 pub struct Limits {
-    offset: usize,
-    limit: usize,
+    pub offset: usize,
+    pub limit: usize,
 }
 
 impl Limits {
     /// Hits beyond the index's `maxTotalHits` cannot be reached, though totals count them.
     pub fn of(index: &Index, rtxn: &RoTxn<'_>, query: &SearchQuery) -> Result<Self, ResponseError> {
-        let max_total_hits = match index.pagination_max_total_hits(rtxn)? {
-            Some(max) => usize::try_from(max).unwrap_or(usize::MAX),
-            None => MAX_TOTAL_HITS_DEFAULT,
-        };
+        let max_total_hits = max_total_hits(index, rtxn)?;
         let (offset, limit) = query.window();
         let offset = offset.min(max_total_hits);
         Ok(Self { offset, limit: limit.min(max_total_hits - offset) })
     }
+}
+
+/// How many hits a search of the index can reach.
+pub fn max_total_hits(index: &Index, rtxn: &RoTxn<'_>) -> milli_core::Result<usize> {
+    Ok(match index.pagination_max_total_hits(rtxn)? {
+        Some(max) => usize::try_from(max).unwrap_or(usize::MAX),
+        None => MAX_TOTAL_HITS_DEFAULT,
+    })
 }
 
 /// The engine's search for a query. Hits, facets and facet search all start from it.
@@ -76,6 +113,7 @@ pub fn prepare<'a>(
     index: &'a Index,
     rtxn: &'a RoTxn<'a>,
     query: &'a SearchQuery,
+    kind: &SearchKind,
     filter: Option<Filter<'a>>,
     sort: &[AscDesc],
     limits: &Limits,
@@ -85,8 +123,12 @@ pub fn prepare<'a>(
         Some(cutoff_ms) => TimeBudget::new(Duration::from_millis(cutoff_ms)),
         None => TimeBudget::default(),
     });
-    if let Some(q) = &query.q {
+    if let Some(q) = query.q.as_ref().filter(|_| !matches!(kind, SearchKind::Meaning(_))) {
         search.query(q);
+    }
+    if let SearchKind::Meaning(meaning) | SearchKind::Both(meaning, _) = kind {
+        let Meaning { embedder_name, embedder, is_quantized, vector } = meaning;
+        search.semantic(embedder_name.clone(), Arc::clone(embedder), *is_quantized, vector.clone());
     }
     if let Some(filter) = filter {
         search.filter(filter);
@@ -146,44 +188,25 @@ fn insert_totals(answer: &mut Object, query: &SearchQuery, total: u64) {
 }
 
 /// Refuses what this node does not have, in the words of a Meilisearch that was started without it.
-pub fn refuse_unavailable(query: &SearchQuery) -> Result<(), ResponseError> {
+pub fn refuse_unavailable(query: &SearchQuery, features: Features) -> Result<(), ResponseError> {
     if query.personalize.is_some() {
         return Err(feature_not_enabled("reranking search results", "personalization", 866));
     }
-    if query.use_network.is_some() {
-        return Err(feature_not_enabled("passing `useNetwork` in a search query", "network", 805));
-    }
-    let hybrid = query.hybrid.as_ref();
-    if query.media.is_some() && query.vector.is_some() {
-        return Err(ResponseError::new(
-            Code::InvalidSearchMediaAndVector,
-            "Invalid request: both `media` and `vector` parameters are present.",
-        ));
-    }
-    if hybrid.is_none() && (query.media.is_some() || query.vector.is_some()) {
-        return Err(ResponseError::new(
-            Code::MissingSearchHybrid,
-            "Invalid request: missing `hybrid` parameter when `vector` or `media` are present.",
-        ));
-    }
-    let has_meaning = query.has_words() || query.vector.is_some() || query.media.is_some();
-    match hybrid {
-        Some(hybrid) if has_meaning && hybrid.semantic_ratio.0 > 0.0 => Err(ResponseError::new(
-            Code::InvalidSearchEmbedder,
-            format!("Cannot find embedder with name `{}`.", hybrid.embedder),
-        )),
-        _ if query.media.is_some() => Err(feature_not_enabled("passing `media` in a search query", "multimodal", 846)),
-        _ => Ok(()),
+    refuse_network(query.use_network, features)
+}
+
+/// `useNetwork` needs other nodes, which this one never has: with the feature on, the network is this node alone.
+pub fn refuse_network(use_network: Option<bool>, features: Features) -> Result<(), ResponseError> {
+    match use_network {
+        Some(_) => features.check_network("passing `useNetwork` in a search query"),
+        None => Ok(()),
     }
 }
 
-/// A parameter that needs an experimental feature, which this node does not have.
-pub fn feature_not_enabled(action: &str, feature: &str, discussion: u32) -> ResponseError {
-    ResponseError::new(
-        Code::FeatureNotEnabled,
-        format!(
-            "{action} requires enabling the `{feature}` experimental feature. \
-             See https://github.com/orgs/meilisearch/discussions/{discussion}"
-        ),
-    )
+/// Refuses pictures and the like, which this node embeds none of.
+pub fn refuse_media(query: &SearchQuery) -> Result<(), ResponseError> {
+    match query.media {
+        Some(_) => Err(feature_not_enabled("passing `media` in a search query", "multimodal", 846)),
+        None => Ok(()),
+    }
 }

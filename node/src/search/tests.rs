@@ -15,21 +15,22 @@ use super::parse::BodyError;
 use super::query::SearchQuery;
 use super::{facets, run};
 use crate::error::{Code, ResponseError};
+use crate::features::Features;
 
 const INDEX_MAP_BYTES: usize = 64 * 1024 * 1024;
 
 /// An index of six cities, in a directory that goes away with it.
-struct Cities {
-    index: Index,
+pub(super) struct Cities {
+    pub(super) index: Index,
     _directory: TempDir,
 }
 
 impl Cities {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_settings(|_| ())
     }
 
-    fn with_settings(change: impl FnOnce(&mut Settings<'_, '_, '_>)) -> Self {
+    pub(super) fn with_settings(change: impl FnOnce(&mut Settings<'_, '_, '_>)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         options.map_size(INDEX_MAP_BYTES);
@@ -103,7 +104,7 @@ impl Cities {
 
     fn try_search(&self, body: Value) -> Result<Value, ResponseError> {
         let query = deserr::deserialize::<SearchQuery, _, BodyError>(body)?;
-        run::search(&self.index, "cities", &query).map(Value::Object)
+        run::search(&self.index, "cities", &query, Features::default()).map(|answered| Value::Object(answered.answer))
     }
 
     fn search(&self, body: Value) -> Value {
@@ -123,11 +124,11 @@ impl Cities {
 
     fn facet_search(&self, body: Value) -> Result<Value, ResponseError> {
         let query = deserr::deserialize::<_, _, BodyError>(body)?;
-        facets::search(&self.index, query)
+        facets::search(&self.index, query, Features::default())
     }
 }
 
-fn keys(value: &Value) -> Vec<&str> {
+pub(super) fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 

@@ -3,6 +3,8 @@
 mod cancel_and_delete;
 mod document_parameters;
 mod enqueue;
+mod multi_search;
 mod settings_and_tasks;
 mod support;
 mod tasks_survive_kill;
+mod vectors;
