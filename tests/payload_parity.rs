@@ -121,12 +121,6 @@ fn is_about_bad_text(fate: &Fate) -> bool {
     fate.message().contains("invalid unicode code point")
 }
 
-/// The embedded node's engine and HTTP library are not those of the Meilisearch that Miroir is measured by: where they
-/// differ, Miroir goes with Meilisearch.
-fn is_embedded(client: &Client) -> bool {
-    client.get("/version").expect_status(200)["commitSha"] == "unknown"
-}
-
 #[test]
 fn every_payload_has_the_same_fate_as_on_one_server() {
     let (cluster, single) = (Cluster::start(ClusterOptions::default()), SingleServer::start());
@@ -153,7 +147,7 @@ fn every_payload_has_the_same_fate_as_on_one_server() {
         posted.push((index, both.map(post)));
     }
 
-    let embedded = is_embedded(single.client());
+    let embedded = single.is_embedded();
     let mut differences = Vec::new();
     let mut wanted = 0;
     for (case, (index, [from_cluster, from_single])) in cases.iter().zip(posted) {
@@ -261,7 +255,7 @@ fn compressed_bodies_are_read_as_on_one_server() {
         "nothing as deflate",
         "nothing as br",
     ];
-    let embedded = is_embedded(single.client());
+    let embedded = single.is_embedded();
     let mut differences = Vec::new();
     let mut compare = |what: &str, coding: &str, path: &str, body: Vec<u8>| {
         let headers = [("content-type", "application/json"), ("content-encoding", coding)];

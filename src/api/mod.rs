@@ -16,6 +16,7 @@ mod index_read;
 mod indexes;
 mod query_string;
 mod query_words;
+pub mod refused;
 mod restriction;
 mod route;
 mod search;

@@ -3,6 +3,7 @@
 use http::Method;
 
 use super::query_string::percent_decode;
+use super::refused;
 use crate::admin::AdminRoute;
 use crate::cluster::{IndexUid, TaskUid};
 use crate::error::{ApiError, Code};
@@ -56,6 +57,11 @@ impl Route {
     /// `path` is without the query string. Unknown paths are `not_found`; routes of Meilisearch that Miroir does not serve
     /// say so.
     pub fn recognise(method: &Method, path: &str) -> Result<Self, ApiError> {
+        Self::served(method, path)?.ok_or_else(|| unserved(method, path))
+    }
+
+    /// The route, if Miroir serves it.
+    fn served(method: &Method, path: &str) -> Result<Option<Self>, ApiError> {
         use Verb::{Delete, Get, Patch, Post, Put};
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let verb = match *method {
@@ -64,7 +70,7 @@ impl Route {
             Method::PUT => Put,
             Method::PATCH => Patch,
             Method::DELETE => Delete,
-            _ => return Err(no_such_method(method, path)),
+            _ => return Ok(None),
         };
         let index = |uid: &str| IndexUid::parse(&percent_decode(uid));
         let route = match (segments.as_slice(), verb) {
@@ -94,9 +100,9 @@ impl Route {
             (["batches", uid], Get) => Route::Batch(batch_uid(uid)?),
             (["tasks", uid], Get) => Route::Task(task_uid(uid)?),
             (["_miroir", rest @ ..], Get) => Route::Admin(AdminRoute::recognise(rest).ok_or_else(|| not_found(path))?),
-            (segments, _) => return Err(unserved(segments, method, path)),
+            _ => return Ok(None),
         };
-        Ok(route)
+        Ok(Some(route))
     }
 
     pub fn access(&self) -> Access {
@@ -159,7 +165,7 @@ impl Route {
 
 fn task_uid(text: &str) -> Result<TaskUid, ApiError> {
     let invalid = || {
-        let message = format!("Task uid is invalid. It should only contain numeric characters, got `{text}`.");
+        let message = format!("Task uid `{text}` is invalid. It should only contain numeric characters.");
         ApiError::new(Code::InvalidTaskUids, message)
     };
     text.parse().map(TaskUid).map_err(|_| invalid())
@@ -181,29 +187,23 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
     ApiError::new(Code::MethodNotAllowed, format!("`{path}` has no method {method}."))
 }
 
-/// Meilisearch's route families that Miroir does not serve: clients learn that it is Miroir who lacks them.
-const UNSERVED: [&str; 11] = [
-    "keys",
-    "multi-search",
-    "swap-indexes",
-    "dumps",
-    "snapshots",
-    "experimental-features",
-    "network",
-    "webhooks",
-    "chats",
-    "logs",
-    "export",
-];
+/// Families of Meilisearch's routes that are still to be built: clients learn that it is Miroir who lacks them.
+const UNSERVED: [&str; 4] = ["keys", "multi-search", "swap-indexes", "experimental-features"];
 
-fn unserved(segments: &[&str], method: &Method, path: &str) -> ApiError {
-    let not_supported = || ApiError::new(Code::MiroirNotSupported, format!("Miroir does not serve {method} `{path}`."));
-    match segments {
-        [family, ..] if UNSERVED.contains(family) => not_supported(),
-        ["tasks" | "indexes" | "batches", ..] => not_supported(),
-        ["health" | "version" | "stats" | "_miroir"] => no_such_method(method, path),
-        _ => not_found(path),
+fn unserved(method: &Method, path: &str) -> ApiError {
+    if let Some(refusal) = refused::refusal(method, path) {
+        return refusal;
     }
+    let family = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    if UNSERVED.contains(&family) {
+        return ApiError::new(Code::MiroirNotSupported, format!("Miroir does not serve {method} `{path}` yet."));
+    }
+    // A path that is wrong in itself is one of a route.
+    let has_route = |method| !matches!(Route::served(method, path), Ok(None));
+    if [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].iter().any(has_route) {
+        return no_such_method(method, path);
+    }
+    not_found(path)
 }
 
 #[cfg(test)]
@@ -237,7 +237,11 @@ mod tests {
         let code = |method: Method, path: &str| Route::recognise(&method, path).unwrap_err().body.code.into_owned();
         assert_eq!(code(Method::GET, "/nonsense"), "not_found");
         assert_eq!(code(Method::GET, "/keys"), "miroir_not_supported");
+        assert_eq!(code(Method::GET, "/indexes/a/nonsense"), "not_found");
         assert_eq!(code(Method::POST, "/health"), "method_not_allowed");
+        assert_eq!(code(Method::PUT, "/indexes"), "method_not_allowed");
+        assert_eq!(code(Method::OPTIONS, "/indexes/a"), "method_not_allowed");
+        assert_eq!(code(Method::POST, "/snapshots"), "miroir_not_supported");
         assert_eq!(code(Method::GET, "/indexes/a%2Fb"), "invalid_index_uid");
         assert_eq!(code(Method::GET, "/tasks/x"), "invalid_task_uids");
     }

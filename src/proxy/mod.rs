@@ -3,7 +3,7 @@
 //! | phase | file | what happens |
 //! |---|---|---|
 //! | `early_request_filter` | [`early_request_filter`] | request id, clock, admission |
-//! | `request_filter` | [`request_filter`] | authentication, route, plan; what is not for one node is answered here |
+//! | `request_filter` | [`request_filter`] | preflights ([`cors`]), authentication, route, plan; what is not for one node is answered here |
 //! | `upstream_peer` | [`upstream_peer`] | which node answers a plan for one node, and which is next when it fails |
 //! | `upstream_request_filter` | [`upstream_peer`] | the nodes' key in place of the client's |
 //! | `response_filter`, `response_body_filter` | [`response_filter`] | reserved fields come out |
@@ -14,6 +14,7 @@
 mod authenticate;
 mod body;
 mod context;
+mod cors;
 mod decode;
 mod early_request_filter;
 mod logging;
@@ -110,11 +111,11 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        response_filter::header(response, ctx)
+        response_filter::header(session.req_header(), response, ctx)
     }
 
     fn response_body_filter(

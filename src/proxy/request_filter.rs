@@ -7,6 +7,7 @@ use pingora::Result;
 use super::authenticate::authenticate;
 use super::body::ClientBody;
 use super::context::Context;
+use super::cors;
 use super::respond;
 use crate::api::{self, Access, Answer, Body, IdempotencyKey, Plan, Request, Route};
 use crate::app::App;
@@ -16,6 +17,11 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Returns whether the client has been answered.
 pub async fn run(app: &App, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    // Browsers present no key when they ask.
+    if let Some(header) = cors::preflight(session.req_header())? {
+        respond::preflight(session, ctx, header).await?;
+        return Ok(true);
+    }
     let answer = match plan(app, session, ctx).await {
         Ok(Plan::Forward(forward)) => {
             ctx.forward = Some(forward);

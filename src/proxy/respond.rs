@@ -10,6 +10,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::cors;
 use crate::api::Answer;
 use crate::error::{ApiError, Code};
 
@@ -23,6 +24,7 @@ pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) ->
     header.insert_header(CONTENT_TYPE, answer.content_type)?;
     header.insert_header(CONTENT_LENGTH, answer.body.len())?;
     header.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
+    cors::allow(session.req_header(), &mut header)?;
     if let Some(degraded) = &answer.degraded {
         header.insert_header(DEGRADED, degraded.as_str())?;
     }
@@ -44,6 +46,13 @@ pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) ->
         let_speak_out(session).await;
     }
     Ok(())
+}
+
+/// Answers with a header alone.
+pub async fn preflight(session: &mut Session, ctx: &Context, mut header: ResponseHeader) -> Result<()> {
+    cors::allow(session.req_header(), &mut header)?;
+    header.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
+    session.write_response_header(Box::new(header), true).await
 }
 
 /// Reads what a client still sends after its answer, for a while. A connection that is closed with bytes unread is reset,

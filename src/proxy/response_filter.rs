@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
 
 use super::context::Context;
+use super::cors;
 use super::respond::REQUEST_ID;
 use crate::merge::documents::strip_reserved;
 
@@ -16,7 +17,8 @@ fn is_document(ctx: &Context) -> bool {
     ctx.forward.as_ref().is_some_and(|forward| forward.is_document)
 }
 
-pub fn header(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+pub fn header(request: &RequestHeader, response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+    cors::allow(request, response)?;
     response.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
     if is_document(ctx) {
         // What comes out shortens it.

@@ -297,4 +297,10 @@ impl SingleServer {
     pub fn key(&self) -> &str {
         &self.cluster.node_master_key
     }
+
+    /// Whether the nodes that the tests run with are Miroir's own. Their engine and HTTP library are not those of the
+    /// Meilisearch that Miroir is measured by: where they differ, Miroir goes with Meilisearch.
+    pub fn is_embedded(&self) -> bool {
+        self.client.get("/version").expect_status(200)["commitSha"] == "unknown"
+    }
 }
