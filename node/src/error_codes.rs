@@ -56,6 +56,8 @@ macro_rules! codes {
 }
 
 codes! {
+    ApiKeyAlreadyExists = "api_key_already_exists", InvalidRequest, 409;
+    ApiKeyNotFound = "api_key_not_found", InvalidRequest, 404;
     BadRequest = "bad_request", InvalidRequest, 400;
     BatchNotFound = "batch_not_found", InvalidRequest, 404;
     DatabaseSizeLimitReached = "database_size_limit_reached", Internal, 500;
@@ -69,10 +71,25 @@ codes! {
     IndexPrimaryKeyAlreadyExists = "index_primary_key_already_exists", InvalidRequest, 400;
     IndexPrimaryKeyMultipleCandidatesFound = "index_primary_key_multiple_candidates_found", InvalidRequest, 400;
     IndexPrimaryKeyNoCandidateFound = "index_primary_key_no_candidate_found", InvalidRequest, 400;
+    IndexScopedApiKeyWithGlobalAction = "index_scoped_api_key_with_global_action", InvalidRequest, 400;
+    ImmutableApiKeyActions = "immutable_api_key_actions", InvalidRequest, 400;
+    ImmutableApiKeyCreatedAt = "immutable_api_key_created_at", InvalidRequest, 400;
+    ImmutableApiKeyExpiresAt = "immutable_api_key_expires_at", InvalidRequest, 400;
+    ImmutableApiKeyIndexes = "immutable_api_key_indexes", InvalidRequest, 400;
+    ImmutableApiKeyUid = "immutable_api_key_uid", InvalidRequest, 400;
+    ImmutableApiKeyUpdatedAt = "immutable_api_key_updated_at", InvalidRequest, 400;
     ImmutableIndexCreatedAt = "immutable_index_created_at", InvalidRequest, 400;
     ImmutableIndexUpdatedAt = "immutable_index_updated_at", InvalidRequest, 400;
     Internal = "internal", Internal, 500;
     InvalidApiKey = "invalid_api_key", Auth, 403;
+    InvalidApiKeyActions = "invalid_api_key_actions", InvalidRequest, 400;
+    InvalidApiKeyDescription = "invalid_api_key_description", InvalidRequest, 400;
+    InvalidApiKeyExpiresAt = "invalid_api_key_expires_at", InvalidRequest, 400;
+    InvalidApiKeyIndexes = "invalid_api_key_indexes", InvalidRequest, 400;
+    InvalidApiKeyLimit = "invalid_api_key_limit", InvalidRequest, 400;
+    InvalidApiKeyName = "invalid_api_key_name", InvalidRequest, 400;
+    InvalidApiKeyOffset = "invalid_api_key_offset", InvalidRequest, 400;
+    InvalidApiKeyUid = "invalid_api_key_uid", InvalidRequest, 400;
     InvalidBatchUids = "invalid_batch_uids", InvalidRequest, 400;
     InvalidContentType = "invalid_content_type", InvalidRequest, 415;
     InvalidDocumentCsvDelimiter = "invalid_document_csv_delimiter", InvalidRequest, 400;
@@ -198,6 +215,9 @@ codes! {
     IoError = "io_error", System, 422;
     MalformedPayload = "malformed_payload", InvalidRequest, 400;
     MaxFieldsLimitExceeded = "max_fields_limit_exceeded", InvalidRequest, 400;
+    MissingApiKeyActions = "missing_api_key_actions", InvalidRequest, 400;
+    MissingApiKeyExpiresAt = "missing_api_key_expires_at", InvalidRequest, 400;
+    MissingApiKeyIndexes = "missing_api_key_indexes", InvalidRequest, 400;
     MissingAuthorizationHeader = "missing_authorization_header", Auth, 401;
     MissingContentType = "missing_content_type", InvalidRequest, 415;
     MissingDocumentEditionFunction = "missing_document_edition_function", InvalidRequest, 400;
@@ -205,6 +225,7 @@ codes! {
     MissingDocumentId = "missing_document_id", InvalidRequest, 400;
     MissingFacetSearchFacetName = "missing_facet_search_facet_name", InvalidRequest, 400;
     MissingIndexUid = "missing_index_uid", InvalidRequest, 400;
+    MissingMasterKey = "missing_master_key", Auth, 401;
     MissingPayload = "missing_payload", InvalidRequest, 400;
     MissingSearchHybrid = "missing_search_hybrid", InvalidRequest, 400;
     MissingSwapIndexes = "missing_swap_indexes", InvalidRequest, 400;

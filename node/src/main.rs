@@ -12,6 +12,7 @@ mod features;
 mod index_routes;
 mod indexes;
 mod kept;
+mod keys;
 mod queue;
 mod search;
 mod server;
@@ -80,7 +81,9 @@ fn main() -> anyhow::Result<()> {
     let (queue, indexes, worker) = Queue::start(&options.db_path, indexing_threads)
         .with_context(|| format!("cannot open the database in {}", options.db_path.display()))?;
     let features = Kept::open(&options.db_path.join("features.json")).context("cannot read the features")?;
-    let state = AppState::new(indexes, queue, features, master_key, options.http_payload_size_limit, cores);
+    let keys = Kept::open(&options.db_path.join("keys.json")).context("cannot read the API keys")?;
+    keys::create_default(&keys).context("cannot make the first API keys")?;
+    let state = AppState::new(indexes, queue, features, keys, master_key, options.http_payload_size_limit, cores);
     runtime.block_on(serve(&options, state))?;
     worker.stop();
     // Searches that still run are of no use to anybody.

@@ -13,11 +13,11 @@ use serde_json::{json, Value};
 use tokio::net::TcpListener;
 use tower_http::decompression::RequestDecompressionLayer;
 
-use crate::auth::require_master_key;
+use crate::auth::require_key;
 use crate::documents::write::payload_too_large;
 use crate::error::{Code, ResponseError};
 use crate::state::AppState;
-use crate::{documents, features, index_routes, search, settings, stats, tasks};
+use crate::{documents, features, index_routes, keys, search, settings, stats, tasks};
 
 /// How long a stop waits for requests that are being answered.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,6 +55,7 @@ fn routes(state: AppState) -> Router {
     Router::new()
         .route("/version", get(version))
         .merge(features::routes())
+        .merge(keys::routes())
         .merge(index_routes::routes())
         .merge(settings::routes())
         .merge(documents::read::routes())
@@ -62,7 +63,7 @@ fn routes(state: AppState) -> Router {
         .merge(search::routes())
         .merge(stats::routes())
         .merge(tasks::routes())
-        .route_layer(from_fn_with_state(state.clone(), require_master_key))
+        .route_layer(from_fn_with_state(state.clone(), require_key))
         .route("/health", get(health))
         .layer(DefaultBodyLimit::max(payload_bytes_max))
         .layer(from_fn_with_state(state.clone(), in_meilisearch_shape))

@@ -9,6 +9,7 @@ use crate::error::{Code, ResponseError};
 use crate::features::Features;
 use crate::indexes::Indexes;
 use crate::kept::Kept;
+use crate::keys::Keys;
 use crate::queue::Queue;
 
 /// Searches that may wait for a worker, per worker. Beyond it a search is refused at once, as Meilisearch does: a
@@ -27,6 +28,7 @@ struct Shared {
     indexes: Indexes,
     queue: Queue,
     features: Kept<Features>,
+    keys: Keys,
     master_key: Option<String>,
     payload_bytes_max: u64,
     /// One permit per search that may run at this moment.
@@ -41,6 +43,7 @@ impl AppState {
         indexes: Indexes,
         queue: Queue,
         features: Kept<Features>,
+        keys: Keys,
         master_key: Option<String>,
         payload_bytes_max: u64,
         cores: usize,
@@ -50,6 +53,7 @@ impl AppState {
             indexes,
             queue,
             features,
+            keys,
             master_key,
             payload_bytes_max,
             searching: Arc::new(Semaphore::new(cores)),
@@ -82,6 +86,11 @@ impl AppState {
         change: impl FnOnce(&mut Features) -> Result<R, ResponseError>,
     ) -> Result<R, ResponseError> {
         self.0.features.change(change)
+    }
+
+    /// The API keys.
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
     }
 
     /// The key that requests have to carry, if any.

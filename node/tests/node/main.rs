@@ -3,6 +3,7 @@
 mod cancel_and_delete;
 mod document_parameters;
 mod enqueue;
+mod keys;
 mod multi_search;
 mod settings_and_tasks;
 mod support;
