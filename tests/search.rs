@@ -5,26 +5,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{json, Value};
-use support::{Cluster, ClusterOptions, SingleServer};
-
-/// Three nodes and one server with the same documents and settings.
-struct Both {
-    cluster: Cluster,
-    single: SingleServer,
-}
+use support::Both;
 
 impl Both {
-    fn with(settings: Value, documents: Vec<Value>) -> Self {
-        let both = Self { cluster: Cluster::start(ClusterOptions::default()), single: SingleServer::start() };
-        for client in [both.cluster.client(), both.single.client()] {
-            let accepted = client.patch("/indexes/i/settings", settings.clone());
-            client.succeed(accepted);
-            let accepted = client.post("/indexes/i/documents?primaryKey=id", json!(documents));
-            client.succeed(accepted);
-        }
-        both
-    }
-
     /// The cluster's answer.
     #[track_caller]
     fn search(&self, body: Value) -> Value {

@@ -5,8 +5,9 @@
 
 mod answer;
 mod batches;
+mod document_by_id;
 mod document_edition;
-mod documents_read;
+mod document_list;
 mod documents_write;
 mod facet_search;
 mod facts;
@@ -148,15 +149,15 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
         Route::Settings(uid, sub, verb) => {
             settings::handle(app, uid, sub.as_deref(), *verb, request, body).await?.into()
         }
-        Route::Documents(uid, Verb::Get) => documents_read::list(app, uid, request).await?.into(),
+        Route::Documents(uid, Verb::Get) => document_list::list(app, uid, request).await?.into(),
         Route::Documents(uid, Verb::Delete) => whole_index::delete_all(app, uid, request).await?.into(),
         Route::Documents(uid, verb) => documents_write::add(app, uid, *verb, request, body).await?.into(),
-        Route::DocumentsFetch(uid) => documents_read::fetch(app, uid, body).await?.into(),
+        Route::DocumentsFetch(uid) => document_list::fetch(app, uid, body).await?.into(),
         Route::DocumentsDeleteBatch(uid) => documents_write::delete_batch(app, uid, request, body).await?.into(),
         Route::DocumentsDelete(uid) => whole_index::delete_by_filter(app, uid, request, body).await?.into(),
         Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
-        Route::Document(uid, id, _) => documents_read::one(app, uid, id)?,
+        Route::Document(uid, id, _) => document_by_id::one(app, uid, id)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, body).await?.into(),
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),

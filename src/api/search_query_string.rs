@@ -67,7 +67,7 @@ fn ratio(value: &str) -> Option<f64> {
 }
 
 /// Splits `sort` at its commas, except at those inside of `_geoPoint(lat, lng)`.
-fn sort_criteria(sort: &str) -> Vec<String> {
+pub(super) fn sort_criteria(sort: &str) -> Vec<String> {
     let mut criteria: Vec<String> = Vec::new();
     let mut is_in_point = false;
     for part in sort.trim_matches('"').split(',').map(str::trim) {

@@ -86,7 +86,7 @@ pub(super) fn key_candidates(document: &str) -> serde_json::Result<BTreeSet<Stri
 }
 
 /// Whether Meilisearch takes this string as a document's id.
-pub(super) fn is_document_id(id: &str) -> bool {
+pub fn is_document_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=DOCUMENT_ID_LENGTH_MAX).contains(&id.len()) && id.bytes().all(allowed)
 }

@@ -3,29 +3,57 @@
 use bytes::Bytes;
 
 use super::json::{self, Cursor};
+use super::sorted_documents::SortedPage;
 use super::splice;
 use super::{Leg, MergeError};
 
 /// Concatenates answers of `GET /indexes/{uid}/documents` (or `/documents/fetch`) in the order of `legs`, which is the
 /// plan's: each leg was asked for just what it contributes. `offset` and `limit` are the client's; `total` is the sum.
 pub fn merge_document_lists(legs: &[Leg], offset: usize, limit: usize) -> Result<Bytes, MergeError> {
-    if legs.is_empty() {
-        return Err(MergeError::NoLegs);
+    let lists = read_lists(legs)?;
+    let documents =
+        lists.iter().enumerate().flat_map(|(n, list)| list.documents.iter().map(move |document| (n, *document)));
+    write_list(legs, &lists, documents.take(limit), offset, limit)
+}
+
+/// Puts the documents of sorted lists in the page's order; each list has what it adds to the page at its start.
+pub fn merge_sorted_lists(legs: &[Leg], page: &SortedPage, offset: usize, limit: usize) -> Result<Bytes, MergeError> {
+    let lists = read_lists(legs)?;
+    let mut rest: Vec<_> = lists.iter().map(|list| list.documents.iter()).collect();
+    // A document that was deleted between the choice of the page and its reading is in no list any more.
+    let documents = page.legs.iter().filter_map(|&n| Some((n, *rest[n].next()?)));
+    write_list(legs, &lists, documents, offset, limit)
+}
+
+pub(super) fn read_lists(legs: &[Leg]) -> Result<Vec<List<'_>>, MergeError> {
+    let mut lists = Vec::with_capacity(legs.len());
+    for (n, leg) in legs.iter().enumerate() {
+        lists.push(read_list(&leg.body).map_err(|error| MergeError::of_leg(n, error))?);
     }
+    match lists.is_empty() {
+        true => Err(MergeError::NoLegs),
+        false => Ok(lists),
+    }
+}
+
+fn write_list<'a>(
+    legs: &[Leg],
+    lists: &[List],
+    documents: impl Iterator<Item = (usize, &'a [u8])>,
+    offset: usize,
+    limit: usize,
+) -> Result<Bytes, MergeError> {
     let mut out = Vec::with_capacity(legs.iter().map(|leg| leg.body.len()).sum());
     out.extend_from_slice(b"{\"results\":[");
-    let mut total = 0;
-    let mut written = 0;
-    for (n, leg) in legs.iter().enumerate() {
-        let list = read_list(&leg.body).map_err(|error| MergeError::of_leg(n, error))?;
-        total += list.total.ok_or(MergeError::missing(n, "no total"))?;
-        for document in list.documents.iter().take(limit - written) {
-            if written > 0 {
-                out.push(b',');
-            }
-            splice::push_without_reserved(document, &mut out).map_err(|error| MergeError::of_leg(n, error))?;
-            written += 1;
+    for (written, (n, document)) in documents.enumerate() {
+        if written > 0 {
+            out.push(b',');
         }
+        splice::push_without_reserved(document, &mut out).map_err(|error| MergeError::of_leg(n, error))?;
+    }
+    let mut total = 0;
+    for (n, list) in lists.iter().enumerate() {
+        total += list.total.ok_or(MergeError::missing(n, "no total"))?;
     }
     for (name, value) in [("],\"offset\":", offset as u64), (",\"limit\":", limit as u64), (",\"total\":", total)] {
         out.extend_from_slice(name.as_bytes());
@@ -49,9 +77,9 @@ pub fn strip_reserved(document: &[u8]) -> Bytes {
     }
 }
 
-struct List<'a> {
-    documents: Vec<&'a [u8]>,
-    total: Option<u64>,
+pub(super) struct List<'a> {
+    pub documents: Vec<&'a [u8]>,
+    pub total: Option<u64>,
 }
 
 fn read_list(body: &[u8]) -> json::Result<List<'_>> {

@@ -21,6 +21,7 @@
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`facet_search`] | the answer of `/facet-search` |
 //! | [`documents`] | lists of documents, and one document |
+//! | [`sorted_documents`] | which of two documents of a sorted list comes first |
 
 pub mod distinct;
 pub mod documents;
@@ -29,6 +30,7 @@ pub mod facets;
 pub mod json;
 pub mod rank;
 pub mod search;
+pub mod sorted_documents;
 pub mod splice;
 pub mod stages;
 

@@ -121,8 +121,8 @@ impl<'a> RankKeys<'a> {
         self.keys.insert(place, RuleKey::Number(Kind::MatchingWords, matching_words));
     }
 
-    #[cfg(test)]
-    pub fn of(keys: Vec<RuleKey<'a>>) -> Self {
+    /// Keys that were read elsewhere, in the order in which they are applied.
+    pub fn new(keys: Vec<RuleKey<'a>>) -> Self {
         Self { keys, ..Self::default() }
     }
 }
@@ -221,7 +221,7 @@ impl<'a> Rule<'a> {
 }
 
 impl<'a> SortValue<'a> {
-    fn parse(raw: &'a [u8]) -> Self {
+    pub(super) fn parse(raw: &'a [u8]) -> Self {
         if let Some(number) = json::number(raw) {
             Self::Number(number)
         } else if let Some(string) = json::string(raw) {
@@ -242,7 +242,7 @@ fn compare_in_direction<T: PartialOrd>(direction: Direction, left: T, right: T) 
 }
 
 /// Numbers before strings and missing values last, in both directions.
-fn compare_sort_values(direction: Direction, left: &SortValue, right: &SortValue) -> Ordering {
+pub(super) fn compare_sort_values(direction: Direction, left: &SortValue, right: &SortValue) -> Ordering {
     use SortValue::{Missing, Number, String};
     match (left, right) {
         (Number(left), Number(right)) => compare_in_direction(direction, left, right),

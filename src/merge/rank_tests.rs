@@ -155,5 +155,5 @@ fn hits_are_compared_by_the_rules_that_both_have() {
 fn details_that_are_no_details_are_an_error() {
     assert!(RankKeys::parse(br#"{"words":3}"#).is_err());
     assert!(RankKeys::parse(br#"{"words":{"order":0"#).is_err());
-    assert_eq!(RankKeys::parse(b"{}").unwrap(), RankKeys::of(vec![]));
+    assert_eq!(RankKeys::parse(b"{}").unwrap(), RankKeys::new(vec![]));
 }

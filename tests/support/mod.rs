@@ -6,6 +6,7 @@
 // Each test file is a crate of its own and uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+mod both;
 mod client;
 mod fleet;
 mod process;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use both::Both;
 pub use client::{Answer, Client};
 pub use fleet::{Fleet, FleetOptions};
 pub use process::{descendants, is_running, kill, terminate, wait_until, Output};
