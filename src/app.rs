@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::api::KeysUnderWay;
+use crate::auth::{Gate, Secrets};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
 use crate::conf::Config;
 use crate::documents::MemoryBudget;
@@ -26,6 +27,8 @@ pub struct App {
     pub store: Arc<dyn Store>,
     pub tasks: Arc<TaskRegistry>,
     pub metrics: Arc<Metrics>,
+    /// Who may do what.
+    pub gate: Arc<Gate>,
     /// Writes under way, and which of them wait for which.
     pub order: WriteOrder,
     /// What each node still has to be given.
@@ -44,6 +47,8 @@ impl App {
         let store = store::open(&config.task_store, lock_wait).await?;
         apply_pending_changes(store.as_ref()).await?;
 
+        let gate = Gate::open(Secrets::of(&config), Arc::clone(&store)).await.context("cannot read the API keys")?;
+        let gate = Arc::new(gate);
         let topology = topology_of(&config);
         let nodes = NodeClient::new(&topology, config.node_master_key.as_ref())
             .context("node_master_key is no header value")?;
@@ -72,7 +77,7 @@ impl App {
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
         let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
         let (order, keys_under_way) = (WriteOrder::default(), Arc::default());
-        Ok(Self { config, cluster, scatter, store, tasks, metrics, order, logs, body_memory, keys_under_way })
+        Ok(Self { config, cluster, scatter, store, tasks, metrics, gate, order, logs, body_memory, keys_under_way })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.

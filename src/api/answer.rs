@@ -26,6 +26,11 @@ impl Answer {
         Self { status, content_type: "application/json", body: body.into(), degraded: None, retry_after_s: None }
     }
 
+    /// An answer without a body.
+    pub fn empty(status: u16) -> Self {
+        Self::json_bytes(status, Bytes::new())
+    }
+
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         Self::json_bytes(status, serde_json::to_vec(body).expect("answers are structs and maps with string keys"))
     }

@@ -148,6 +148,10 @@ async fn send_batch(
     }
     let (mut steps, mut record) = match &index {
         Some(index) => (Vec::new(), record_of(index)),
+        None if !request.rights.may_create(uid.as_str()) => {
+            let error = ApiError::index_not_found(uid.as_str()).body;
+            return failed_task(app, request, uid, parameters, error, batch.document_count()).await;
+        }
         None => {
             let creation = Creation::of(app, uid, None, Explicitly::No);
             (creation.steps, creation.record)

@@ -47,7 +47,7 @@ pub fn list(app: &App, request: &Request<'_>) -> Result<Answer, ApiError> {
         }
     }
     let snapshot = app.cluster.snapshot();
-    let mut indexes: Vec<_> = snapshot.indexes().collect();
+    let mut indexes: Vec<_> = snapshot.indexes().filter(|index| request.rights.sees(index.uid.as_str())).collect();
     indexes.sort_by(|a, b| a.uid.cmp(&b.uid));
     let results: Vec<_> = indexes.iter().skip(offset).take(limit).map(|index| IndexView::of(index)).collect();
     Ok(Answer::json(200, &json!({ "results": results, "offset": offset, "limit": limit, "total": indexes.len() })))
@@ -72,6 +72,9 @@ pub async fn create(app: &App, request: &Request<'_>, body: &mut dyn Body) -> Re
         .map_err(|error| ApiError::new(Code::BadRequest, format!("Invalid value in the request's body: {error}")))?;
     let uid = body.uid.ok_or_else(|| ApiError::new(Code::MissingIndexUid, "Missing field `uid`"))?;
     let uid = IndexUid::parse(&uid)?;
+    if !request.rights.may_create(uid.as_str()) {
+        return Err(ApiError::new(Code::InvalidApiKey, "The provided API key is invalid."));
+    }
     let turn = whole_index::turn(app, &uid, Scope::Whole).await?;
     if app.index(&uid).is_ok() {
         let error = ErrorBody::new(Code::IndexAlreadyExists, format!("Index `{uid}` already exists."));

@@ -15,6 +15,8 @@ mod frequency;
 mod idempotency;
 mod index_read;
 mod indexes;
+pub mod json_body;
+mod keys;
 mod query_string;
 mod query_words;
 pub mod refused;
@@ -35,6 +37,7 @@ use bytes::Bytes;
 use http::Method;
 
 use crate::app::App;
+use crate::auth::Rights;
 use crate::cluster::NodeIndex;
 use crate::documents::MemoryShare;
 use crate::error::{ApiError, Code};
@@ -52,6 +55,8 @@ pub struct Request<'a> {
     pub path_and_query: &'a str,
     pub query: Option<&'a str>,
     pub content_type: Option<&'a str>,
+    /// What the client may do: its action on the index that the path names has been checked.
+    pub rights: &'a Rights,
     /// Set while a write is carried out under a client's `Idempotency-Key`.
     pub keyed: Option<&'a KeyedRequest<'a>>,
 }
@@ -140,7 +145,7 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
     Ok(match route {
         Route::Health => server_info::health().into(),
         Route::Version => server_info::version(app)?,
-        Route::Stats => stats::all(app).await?.into(),
+        Route::Stats => stats::all(app, request.rights).await?.into(),
         Route::Indexes(Verb::Get) => indexes::list(app, request)?.into(),
         Route::Indexes(_) => indexes::create(app, request, body).await?.into(),
         Route::Index(uid, Verb::Delete) => indexes::delete(app, uid, request).await?.into(),
@@ -159,13 +164,18 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
         Route::Document(uid, id, _) => document_by_id::one(app, uid, id)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
-        Route::FacetSearch(uid) => facet_search::facet_search(app, uid, body).await?.into(),
+        Route::FacetSearch(uid) => facet_search::facet_search(app, uid, request, body).await?.into(),
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
         Route::Tasks(_) => tasks::list(app, request).await?.into(),
         Route::TasksCancel => task_cancelation::cancel(app, request).await?.into(),
+        Route::Keys(Verb::Post) => keys::create(app, request, body).await?.into(),
+        Route::Keys(_) => keys::list(app, request)?.into(),
+        Route::Key(key, Verb::Patch) => keys::update(app, key, request, body).await?.into(),
+        Route::Key(key, Verb::Delete) => keys::delete(app, key).await?.into(),
+        Route::Key(key, _) => keys::get(app, key)?.into(),
         Route::Batches => batches::list(app, request).await?.into(),
-        Route::Batch(uid) => batches::get(app, *uid).await?.into(),
-        Route::Task(uid) => tasks::get(app, *uid).await?.into(),
+        Route::Batch(uid) => batches::get(app, *uid, request.rights).await?.into(),
+        Route::Task(uid) => tasks::get(app, *uid, request.rights).await?.into(),
         Route::Admin(route) => crate::admin::answer(app, *route).await?.into(),
     })
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{percent_decode_str, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
+use crate::error::wording::expected_one_of;
 use crate::error::{ApiError, Code};
 
 /// What stands unescaped in a path segment or a query value (RFC 3986, unreserved characters).
@@ -34,6 +35,5 @@ pub fn number(name: &str, text: &str, code: Code) -> Result<usize, ApiError> {
 
 /// The error for a parameter that a route does not have.
 pub fn unknown_parameter(name: &str, known: &[&str]) -> ApiError {
-    let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    ApiError::new(Code::BadRequest, format!("Unknown parameter `{name}`: expected one of {known}"))
+    ApiError::new(Code::BadRequest, format!("Unknown parameter `{name}`: {}", expected_one_of(name, known)))
 }

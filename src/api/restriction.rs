@@ -25,6 +25,19 @@ pub fn restrict(filter: Value, shards: &[Shard]) -> Value {
     Value::Array(all)
 }
 
+/// The client's filter ANDed with the rule of a tenant token, as Meilisearch puts them together.
+pub fn with_rule(filter: Value, rule: &Value) -> Value {
+    let elements = |filter: Value| match filter {
+        Value::Array(filters) => filters,
+        Value::String(filter) if filter.trim().is_empty() => Vec::new(),
+        Value::Null => Vec::new(),
+        other => vec![other],
+    };
+    let mut all = elements(filter);
+    all.extend(elements(rule.clone()));
+    Value::Array(all)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -38,5 +51,16 @@ mod tests {
         assert_eq!(restricted(json!(null)), json!([own]));
         assert_eq!(restricted(json!("a = 1 OR b = 2")), json!([own, "a = 1 OR b = 2"]));
         assert_eq!(restricted(json!([["a = 1", "b = 2"], "c = 3"])), json!([own, ["a = 1", "b = 2"], "c = 3"]));
+    }
+
+    #[test]
+    fn a_tokens_rule_is_anded_whatever_the_clients_filter() {
+        let rule = json!("tenant = 1 OR tenant = 2");
+        let ruled = |filter| with_rule(filter, &rule);
+        assert_eq!(ruled(json!(null)), json!([rule]));
+        assert_eq!(ruled(json!("a = 1 OR b = 2")), json!(["a = 1 OR b = 2", rule]));
+        assert_eq!(ruled(json!([["a = 1", "b = 2"]])), json!([["a = 1", "b = 2"], rule]));
+        let rule = json!([["tenant = 1", "tenant = 2"], "open = true"]);
+        assert_eq!(with_rule(json!("a = 1"), &rule), json!(["a = 1", ["tenant = 1", "tenant = 2"], "open = true"]));
     }
 }

@@ -5,6 +5,7 @@ use http::Method;
 use super::query_string::percent_decode;
 use super::refused;
 use crate::admin::AdminRoute;
+use crate::auth::Action;
 use crate::cluster::{IndexUid, TaskUid};
 use crate::error::{ApiError, Code};
 
@@ -42,15 +43,34 @@ pub enum Route {
     Batches,
     Batch(TaskUid),
     Task(TaskUid),
+    Keys(Verb),
+    /// With the key's uid or value, percent-decoded.
+    Key(String, Verb),
     Admin(AdminRoute),
 }
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub enum Access<'r> {
+    /// Everyone, without a question.
     Anyone,
-    MasterKey,
+    /// Who has any key: a route that does not exist.
+    AnyKey,
+    /// The master key, and keys that allow this action: on the index, where the route names one.
+    Action(Action, Option<&'r IndexUid>),
     AdminKey,
+}
+
+impl Access<'_> {
+    /// For a path that is no route.
+    pub fn of_unknown(path: &str) -> Self {
+        let first = path.trim_start_matches('/').split('/').next();
+        if first == Some("_miroir") {
+            Access::AdminKey
+        } else {
+            Access::AnyKey
+        }
+    }
 }
 
 impl Route {
@@ -99,18 +119,48 @@ impl Route {
             (["batches"], Get) => Route::Batches,
             (["batches", uid], Get) => Route::Batch(batch_uid(uid)?),
             (["tasks", uid], Get) => Route::Task(task_uid(uid)?),
+            (["keys"], Get | Post) => Route::Keys(verb),
+            (["keys", key], Get | Patch | Delete) => Route::Key(percent_decode(key).into_owned(), verb),
             (["_miroir", rest @ ..], Get) => Route::Admin(AdminRoute::recognise(rest).ok_or_else(|| not_found(path))?),
             _ => return Ok(None),
         };
         Ok(Some(route))
     }
 
-    pub fn access(&self) -> Access {
-        match self {
-            Route::Health | Route::Admin(AdminRoute::Ready) => Access::Anyone,
-            Route::Admin(_) => Access::AdminKey,
-            _ => Access::MasterKey,
-        }
+    pub fn access(&self) -> Access<'_> {
+        use Verb::{Delete, Get, Patch, Post};
+        let (action, index) = match self {
+            Route::Health | Route::Admin(AdminRoute::Ready) => return Access::Anyone,
+            Route::Admin(_) => return Access::AdminKey,
+            Route::Version => (Action::Version, None),
+            Route::Stats => (Action::StatsGet, None),
+            Route::Indexes(Get) => (Action::IndexesGet, None),
+            Route::Indexes(_) => (Action::IndexesCreate, None),
+            Route::Index(uid, Get) => (Action::IndexesGet, Some(uid)),
+            Route::Index(uid, Delete) => (Action::IndexesDelete, Some(uid)),
+            Route::Index(uid, _) => (Action::IndexesUpdate, Some(uid)),
+            Route::IndexStats(uid) => (Action::StatsGet, Some(uid)),
+            Route::Settings(uid, _, Get) => (Action::SettingsGet, Some(uid)),
+            Route::Settings(uid, ..) => (Action::SettingsUpdate, Some(uid)),
+            Route::Documents(uid, Get) | Route::DocumentsFetch(uid) | Route::Document(uid, _, Get) => {
+                (Action::DocumentsGet, Some(uid))
+            }
+            Route::Documents(uid, Delete)
+            | Route::DocumentsDelete(uid)
+            | Route::DocumentsDeleteBatch(uid)
+            | Route::Document(uid, ..) => (Action::DocumentsDelete, Some(uid)),
+            Route::Documents(uid, _) => (Action::DocumentsAdd, Some(uid)),
+            Route::DocumentsEdit(uid) => (Action::DocumentsAll, Some(uid)),
+            Route::Search(uid, _) | Route::FacetSearch(uid) => (Action::Search, Some(uid)),
+            Route::Tasks(Delete) => (Action::TasksDelete, None),
+            Route::TasksCancel => (Action::TasksCancel, None),
+            Route::Tasks(_) | Route::Task(_) | Route::Batches | Route::Batch(_) => (Action::TasksGet, None),
+            Route::Keys(Post) => (Action::KeysCreate, None),
+            Route::Key(_, Patch) => (Action::KeysUpdate, None),
+            Route::Key(_, Delete) => (Action::KeysDelete, None),
+            Route::Keys(_) | Route::Key(..) => (Action::KeysGet, None),
+        };
+        Access::Action(action, index)
     }
 
     /// Whether it makes a task: such a request is seen through once it has begun, and may carry an `Idempotency-Key`.
@@ -158,6 +208,8 @@ impl Route {
             Route::Batches => "/batches",
             Route::Batch(_) => "/batches/{uid}",
             Route::Task(_) => "/tasks/{uid}",
+            Route::Keys(_) => "/keys",
+            Route::Key(..) => "/keys/{uid_or_key}",
             Route::Admin(route) => route.template(),
         }
     }
@@ -188,7 +240,7 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
 }
 
 /// Families of Meilisearch's routes that are still to be built: clients learn that it is Miroir who lacks them.
-const UNSERVED: [&str; 4] = ["keys", "multi-search", "swap-indexes", "experimental-features"];
+const UNSERVED: [&str; 3] = ["multi-search", "swap-indexes", "experimental-features"];
 
 fn unserved(method: &Method, path: &str) -> ApiError {
     if let Some(refusal) = refused::refusal(method, path) {
@@ -236,7 +288,8 @@ mod tests {
     fn what_is_not_served_says_why() {
         let code = |method: Method, path: &str| Route::recognise(&method, path).unwrap_err().body.code.into_owned();
         assert_eq!(code(Method::GET, "/nonsense"), "not_found");
-        assert_eq!(code(Method::GET, "/keys"), "miroir_not_supported");
+        assert_eq!(code(Method::GET, "/multi-search/x"), "miroir_not_supported");
+        assert_eq!(code(Method::PUT, "/keys"), "method_not_allowed");
         assert_eq!(code(Method::GET, "/indexes/a/nonsense"), "not_found");
         assert_eq!(code(Method::POST, "/health"), "method_not_allowed");
         assert_eq!(code(Method::PUT, "/indexes"), "method_not_allowed");

@@ -28,7 +28,13 @@ pub async fn search(
         (SearchRequest::from_json(&body), NodeRequest::json(Method::POST, index_path(uid, "/search"), body))
     };
     match parsed {
-        ParsedSearch::Search(search) => planned(app, &snapshot, &index, *search).await,
+        ParsedSearch::Search(search) => {
+            let search = match request.rights.search_filter(uid.as_str()) {
+                Some(rule) => search.under_rule(rule),
+                None => *search,
+            };
+            planned(app, &snapshot, &index, search).await
+        }
         ParsedSearch::PassThrough => worded_by_a_node(app, &snapshot, &unchanged).await,
     }
 }

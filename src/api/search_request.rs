@@ -112,6 +112,13 @@ impl SearchRequest {
         self.members.get("filter")
     }
 
+    /// The same search among the documents that a tenant token shows.
+    pub fn under_rule(mut self, rule: &serde_json::Value) -> Self {
+        let filter = self.members.read::<serde_json::Value>("filter").unwrap_or_default();
+        self.members.set("filter", &restriction::with_rule(filter, rule));
+        self
+    }
+
     /// `q` as the client sent it.
     pub fn query(&self) -> &str {
         &self.query

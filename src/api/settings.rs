@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{json, Map, Value};
 
 use super::search::worded_by_a_node;
-use super::whole_index::{index_path, submit, to_all, turn, Creation, Explicitly};
+use super::whole_index::{index_missing, index_path, submit, to_all, turn, Creation, Explicitly};
 use super::{facts, whole_body, Answer, Body, Request, Verb};
 use crate::app::{record_of, App};
 use crate::cluster::{Index, IndexUid, Snapshot};
@@ -212,6 +212,9 @@ async fn write(
     let known = app.index(uid).ok().map(|(_, index)| index);
     let (mut steps, mut record) = match &known {
         Some(index) => (Vec::new(), record_of(index)),
+        None if !request.rights.may_create(uid.as_str()) => {
+            return index_missing(app, request, uid, TaskKind::SettingsUpdate, Value::Object(patch)).await;
+        }
         None => {
             let creation = Creation::of(app, uid, None, Explicitly::No);
             (creation.steps, creation.record)

@@ -13,6 +13,7 @@ use super::index_read::IndexRead;
 use super::whole_index::index_path;
 use super::{restriction, Answer};
 use crate::app::App;
+use crate::auth::Rights;
 use crate::cluster::{Index, IndexUid, NodeIndex, Shard, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::merge::documents::total_of_list;
@@ -34,9 +35,10 @@ pub async fn one(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
     Ok(Answer::json(200, &stats).without_shards(&missing))
 }
 
-pub async fn all(app: &App) -> Result<Answer, ApiError> {
+/// Sizes are those of all indexes, also of those that the client does not see.
+pub async fn all(app: &App, rights: &Rights) -> Result<Answer, ApiError> {
     let snapshot = app.cluster.snapshot();
-    let indexes: Vec<_> = snapshot.indexes().cloned().collect();
+    let indexes: Vec<_> = snapshot.indexes().filter(|index| rights.sees(index.uid.as_str())).cloned().collect();
     let of_all = try_join_all(indexes.iter().map(|index| of_index(app, &snapshot, index))).await?;
     let mut missing: Vec<Shard> = of_all.iter().flat_map(|(_, missing)| missing.iter().copied()).collect();
     missing.sort_unstable();

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt};
 use http::Method;
 use serde_json::json;
 
+use super::tasks::restricted;
 use super::whole_index::accepted;
 use super::{Answer, Request};
 use crate::app::App;
@@ -46,7 +47,7 @@ struct Leg {
 
 pub async fn cancel(app: &App, request: &Request<'_>) -> Result<Answer, ApiError> {
     let query = request.query.unwrap_or("");
-    let filter = TaskFilter::parse_to("cancel", query)?;
+    let filter = restricted(app, TaskFilter::parse_to("cancel", query)?, request.rights);
     let matched = app.tasks.count(&filter).await?;
     let snapshot = app.cluster.snapshot();
     let targets = targets(app, &snapshot, filter).await?;

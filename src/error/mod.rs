@@ -6,6 +6,7 @@
 mod codes;
 #[cfg(test)]
 mod documentation;
+pub mod wording;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -13,19 +13,40 @@ pub fn run(app: &App, session: &Session, error: Option<&Error>, ctx: &mut Contex
     }
     ctx.permit = None;
     let method = session.req_header().method.as_str();
-    let path = ctx.route.as_ref().map_or("unknown", Route::template);
+    let template = ctx.route.as_ref().map_or("unknown", Route::template);
     let status = session.response_written().map_or(0, |header| header.status.as_u16());
     let elapsed = ctx.started.elapsed();
-    app.metrics.requests.with_label_values(&[method, path, &status.to_string()]).inc();
-    app.metrics.request_duration.with_label_values(&[method, path]).observe(elapsed.as_secs_f64());
+    app.metrics.requests.with_label_values(&[method, template, &status.to_string()]).inc();
+    app.metrics.request_duration.with_label_values(&[method, template]).observe(elapsed.as_secs_f64());
     log::info!(
         request_id = ctx.request_id.as_str(),
         method = method,
-        path = session.req_header().uri.path(),
+        path = loggable(session.req_header().uri.path()),
         status = status,
         duration_ms = elapsed.as_secs_f64() * 1e3,
         degraded = ctx.degraded.as_deref().unwrap_or(""),
         error = error.map(ToString::to_string).unwrap_or_default().as_str();
         "request"
     );
+}
+
+/// A path without what may be secret in it: a key can be named by its value, and mistyped routes are logged too.
+fn loggable(path: &str) -> &str {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    match (segments.next(), segments.next()) {
+        (Some("keys"), Some(_)) => "/keys/{uid_or_key}",
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loggable;
+
+    #[test]
+    fn values_of_keys_are_not_logged() {
+        assert_eq!(loggable("/keys"), "/keys");
+        assert_eq!(loggable("//keys/d0552b41/x"), "/keys/{uid_or_key}");
+        assert_eq!(loggable("/indexes/keys/search"), "/indexes/keys/search");
+    }
 }

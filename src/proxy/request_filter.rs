@@ -47,12 +47,13 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
     let key: Vec<Vec<u8>> =
         header.headers.get_all(IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect();
     let recognised = Route::recognise(&method, &path);
+    ctx.route = recognised.as_ref().ok().cloned();
     // Whoever may not see anything does not learn which routes there are.
-    let access = recognised.as_ref().map_or(Access::MasterKey, Route::access);
-    authenticate(&app.config, access, &header.headers)?;
+    let access = recognised.as_ref().map_or_else(|_| Access::of_unknown(&path), Route::access);
+    let rights = authenticate(&app.gate.state(), access, &header.headers)?;
+    let needs_permit = access != Access::Anyone;
     let route = recognised?;
-    ctx.route = Some(route.clone());
-    if ctx.permit.is_none() && access != Access::Anyone {
+    if ctx.permit.is_none() && needs_permit {
         return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
     }
 
@@ -64,6 +65,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         path_and_query: &path_and_query,
         query: path_and_query.split_once('?').map(|(_, query)| query),
         content_type: content_type.as_deref(),
+        rights: &rights,
         keyed: None,
     };
     let mut body = ClientBody::new(

@@ -21,8 +21,11 @@ const DEGRADED: HeaderName = HeaderName::from_static("x-miroir-degraded");
 
 pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) -> Result<()> {
     let mut header = ResponseHeader::build(answer.status, Some(6))?;
-    header.insert_header(CONTENT_TYPE, answer.content_type)?;
-    header.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    // 204 has neither type nor length.
+    if answer.status != http::StatusCode::NO_CONTENT.as_u16() {
+        header.insert_header(CONTENT_TYPE, answer.content_type)?;
+        header.insert_header(CONTENT_LENGTH, answer.body.len())?;
+    }
     header.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
     cors::allow(session.req_header(), &mut header)?;
     if let Some(degraded) = &answer.degraded {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 
+use crate::auth::{ApiKey, KeyUid};
 use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::tasks::Task;
 
@@ -83,6 +84,12 @@ pub enum Change {
     AddStale(StaleReplica),
     /// The node has been copied these, or the index is gone.
     RemoveStale(StaleReplica),
+    PutApiKey(ApiKey),
+    /// Replaces a key that exists; one that was deleted meanwhile stays deleted.
+    UpdateApiKey(ApiKey),
+    DeleteApiKey(KeyUid),
+    /// Makes these keys if there is none at all.
+    PutDefaultKeys(Vec<ApiKey>),
 }
 
 impl From<IndexChange> for Change {

@@ -8,6 +8,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use super::{Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError};
+use crate::auth::{Action, ApiKey, IndexPattern, KeyUid};
 use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::error::{Code, ErrorBody};
 use crate::tasks::{
@@ -36,6 +37,8 @@ macro_rules! conformance_tests {
             an_idempotency_key_leads_to_one_task
             idempotency_keys_are_forgotten_by_age_and_by_number
             stale_shards_add_up_until_they_have_been_copied
+            api_keys_are_kept_replaced_and_deleted
+            default_keys_are_made_only_where_there_is_none
         );
     };
     ($open:expr; $($rule:ident)*) => {
@@ -362,4 +365,41 @@ pub async fn stale_shards_add_up_until_they_have_been_copied(store: Arc<dyn Stor
     assert_eq!(store.stale_replicas().await.unwrap(), [stale(&[1, 70])]);
     store.apply(vec![Change::RemoveStale(stale(&[1, 70]))]).await.unwrap();
     assert_eq!(store.stale_replicas().await.unwrap(), []);
+}
+
+fn api_key(n: u128, name: &str) -> ApiKey {
+    ApiKey {
+        uid: KeyUid::from_u128(n),
+        name: Some(name.to_owned()),
+        description: None,
+        actions: vec![Action::Search, Action::DocumentsAll],
+        indexes: vec![IndexPattern::parse("movies_*").unwrap()],
+        expires_at: Some(T0 + Duration::DAY),
+        created_at: T0,
+        updated_at: T0 + Duration::SECOND,
+    }
+}
+
+pub async fn api_keys_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
+    let keys = || async {
+        let mut keys = store.api_keys().await.unwrap();
+        keys.sort_by_key(|key| key.uid);
+        keys
+    };
+    store.apply(vec![Change::PutApiKey(api_key(1, "a")), Change::PutApiKey(api_key(2, "b"))]).await.unwrap();
+    store.apply(vec![Change::UpdateApiKey(api_key(2, "c"))]).await.unwrap();
+    assert_eq!(keys().await, [api_key(1, "a"), api_key(2, "c")]);
+    store.apply(vec![Change::DeleteApiKey(KeyUid::from_u128(1))]).await.unwrap();
+    store.apply(vec![Change::UpdateApiKey(api_key(1, "back again"))]).await.unwrap();
+    assert_eq!(keys().await, [api_key(2, "c")], "an update of a deleted key does not bring it back");
+}
+
+pub async fn default_keys_are_made_only_where_there_is_none(store: Arc<dyn Store>) {
+    store.apply(vec![Change::PutDefaultKeys(vec![api_key(1, "a"), api_key(2, "b")])]).await.unwrap();
+    assert_eq!(store.api_keys().await.unwrap().len(), 2);
+    store
+        .apply(vec![Change::PutDefaultKeys(vec![api_key(3, "of a Miroir that starts at the same time")])])
+        .await
+        .unwrap();
+    assert_eq!(store.api_keys().await.unwrap().len(), 2);
 }

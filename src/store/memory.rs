@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
+use crate::auth::{ApiKey, KeyUid};
 use crate::cluster::{IndexUid, NodeId, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
@@ -24,6 +25,7 @@ struct State {
     payloads: BTreeMap<PayloadId, Vec<PayloadPart>>,
     idempotency: BTreeMap<String, (OffsetDateTime, IdempotentWrite)>,
     stale: BTreeMap<(NodeId, IndexUid), ShardSet>,
+    api_keys: BTreeMap<KeyUid, ApiKey>,
     next_task_uid: u32,
     metrics: StoreMetrics,
     fails: bool,
@@ -54,6 +56,18 @@ impl State {
                 stale.shards.iter().for_each(|shard| left.remove(shard));
                 if left.is_empty() {
                     self.stale.remove(&key);
+                }
+            }
+            Change::PutApiKey(key) => drop(self.api_keys.insert(key.uid, key)),
+            Change::UpdateApiKey(key) => {
+                if let Some(stored) = self.api_keys.get_mut(&key.uid) {
+                    *stored = key;
+                }
+            }
+            Change::DeleteApiKey(uid) => drop(self.api_keys.remove(&uid)),
+            Change::PutDefaultKeys(keys) => {
+                if self.api_keys.is_empty() {
+                    self.api_keys.extend(keys.into_iter().map(|key| (key.uid, key)));
                 }
             }
         }
@@ -193,6 +207,10 @@ impl Store for MemoryStore {
             uids.iter().for_each(|uid| drop(state.tasks.remove(uid)));
             uids.len() as u32
         })
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(self.state().api_keys.values().cloned().collect())
     }
 
     fn metrics(&self) -> StoreMetrics {

@@ -1,7 +1,7 @@
 //! Miroir's own durable state, behind one trait.
 //!
-//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys and the record of each
-//! index. `sqlite/` is the backend of a single Miroir, `redis/` the one that several may share.
+//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys, API keys and the record
+//! of each index. `sqlite/` is the backend of a single Miroir, `redis/` the one that several may share.
 //! The trait speaks of records and queries only, never of a backend's language; `conformance.rs` is what every backend
 //! must pass. Of `tasks/` this folder knows the record types, not the registry that uses them.
 //!
@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
+use crate::auth::ApiKey;
 use crate::cluster::{ShardSet, TaskUid};
 use crate::conf::TaskStoreConfig;
 use crate::error::{ApiError, Code};
@@ -82,6 +83,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes at most `limit` tasks that finished before `time` and are no longer followed, and says how many.
     async fn delete_finished_tasks_before(&self, time: OffsetDateTime, limit: u32) -> Result<u32, StoreError>;
+
+    /// All API keys, in no order.
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
 
     fn metrics(&self) -> StoreMetrics;
 }

@@ -9,6 +9,7 @@ use time::{Date, Duration, OffsetDateTime, Time};
 use super::kind::{TaskKind, TaskStatus};
 use super::task::Task;
 use crate::cluster::{IndexUid, TaskUid};
+use crate::error::wording::expected_one_of;
 use crate::error::{ApiError, Code};
 
 /// Which tasks: everything that is `Some` must hold. An empty list matches nothing.
@@ -266,23 +267,7 @@ fn date_time(
 }
 
 fn unknown_parameter(name: &str, parameters: &[&'static str]) -> ApiError {
-    // Meilisearch's allowance of typos by length, for "did you mean".
-    let typos_max = match name.len() {
-        0..=3 => 0,
-        4..=7 => 1,
-        8..=12 => 2,
-        13..=17 => 3,
-        18..=24 => 4,
-        _ => 5,
-    };
-    let nearest = parameters
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .filter(|(distance, _)| typos_max > 0 && *distance <= typos_max)
-        .min_by_key(|(distance, _)| *distance);
-    let hint = nearest.map(|(_, known)| format!("did you mean `{known}`? ")).unwrap_or_default();
-    let known = backticked(parameters.iter().copied());
-    ApiError::new(Code::BadRequest, format!("Unknown parameter `{name}`: {hint}expected one of {known}"))
+    ApiError::new(Code::BadRequest, format!("Unknown parameter `{name}`: {}", expected_one_of(name, parameters)))
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use self::write::Writer;
 use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
+use crate::auth::ApiKey;
 use crate::cluster::{ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
@@ -246,6 +247,10 @@ impl Store for RedisStore {
 
     async fn delete_finished_tasks_before(&self, time: OffsetDateTime, limit: u32) -> Result<u32, StoreError> {
         self.on_its_threads(move |shared| async move { shared.writer.delete_finished(time, limit).await }).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.on_its_threads(|shared| async move { shared.reader().api_keys().await }).await
     }
 
     fn metrics(&self) -> StoreMetrics {

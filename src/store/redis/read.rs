@@ -6,6 +6,7 @@ use redis::{cmd, Cmd};
 
 use super::keys::{canceled_by_code, index_code, kind_code, status_code, time_code, Column, PartField, BLOCK};
 use super::link::Link;
+use crate::auth::ApiKey;
 use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
@@ -33,6 +34,11 @@ impl Reader<'_> {
     pub async fn indexes(&self) -> Result<Vec<IndexRecord>, StoreError> {
         let records: BTreeMap<String, Vec<u8>> = self.link.read(&self.command("HGETALL", "indexes")).await?;
         records.values().map(|record| from_json(record)).collect()
+    }
+
+    pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let records: Vec<Vec<u8>> = self.link.read(&self.command("HVALS", "api_keys")).await?;
+        records.iter().map(|record| from_json(record)).collect()
     }
 
     pub async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {

@@ -379,6 +379,21 @@ fn push_change(arguments: &mut Arguments, change: &Change) -> Result<(), StoreEr
         }
         Change::AddStale(stale) => arguments.push("add_stale").push_stale(stale),
         Change::RemoveStale(stale) => arguments.push("remove_stale").push_stale(stale),
+        Change::PutApiKey(key) => {
+            arguments.push("put_api_key").push(key.uid.to_string()).push(to_json(key)?);
+        }
+        Change::UpdateApiKey(key) => {
+            arguments.push("update_api_key").push(key.uid.to_string()).push(to_json(key)?);
+        }
+        Change::DeleteApiKey(uid) => {
+            arguments.push("delete_api_key").push(uid.to_string());
+        }
+        Change::PutDefaultKeys(keys) => {
+            arguments.push("put_default_keys").push_number(keys.len());
+            for key in keys {
+                arguments.push(key.uid.to_string()).push(to_json(key)?);
+            }
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use self::writer::{Reply, Write, WriterMetrics};
 use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
+use crate::auth::ApiKey;
 use crate::cluster::{ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
@@ -199,6 +200,10 @@ impl Store for SqliteStore {
 
     async fn delete_finished_tasks_before(&self, time: OffsetDateTime, limit: u32) -> Result<u32, StoreError> {
         self.write(|reply| Write::DeleteFinished { before: time, limit, reply }).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.readers.read(read::api_keys).await
     }
 
     fn metrics(&self) -> StoreMetrics {

@@ -9,6 +9,7 @@ use rusqlite::{params, params_from_iter, Connection, OpenFlags, OptionalExtensio
 use tokio::sync::Semaphore;
 
 use super::writer::nanos;
+use crate::auth::ApiKey;
 use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
@@ -65,6 +66,12 @@ fn connect(path: &std::path::Path) -> Result<Connection, StoreError> {
 
 pub fn indexes(connection: &Connection) -> Result<Vec<IndexRecord>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT record FROM indexes ORDER BY uid")?;
+    let records = statement.query_map([], |row| row.get::<_, String>(0))?;
+    records.map(|record| from_json(&record?)).collect()
+}
+
+pub fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT record FROM api_keys")?;
     let records = statement.query_map([], |row| row.get::<_, String>(0))?;
     records.map(|record| from_json(&record?)).collect()
 }

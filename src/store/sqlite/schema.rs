@@ -51,6 +51,7 @@ const MIGRATIONS: &[&str] = &[
          shards    TEXT NOT NULL,
          PRIMARY KEY (node, index_uid)
      ) WITHOUT ROWID;",
+    "CREATE TABLE api_keys (uid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// Schema that this program reads and writes; the file says its own in `user_version`.

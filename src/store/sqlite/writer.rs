@@ -10,6 +10,7 @@ use rusqlite::{params, Connection, OptionalExtension, Transaction, TransactionBe
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::auth::ApiKey;
 use crate::cluster::{ShardSet, TaskUid};
 use crate::store::{Change, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError, StoreMetrics};
 use crate::tasks::{NewTask, Task};
@@ -166,6 +167,16 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::RemoveStale(stale) => change_stale(transaction, stale, |left, shards| {
             shards.iter().for_each(|shard| left.remove(shard));
         }),
+        Change::PutApiKey(key) => put_api_key(transaction, key),
+        Change::UpdateApiKey(key) => {
+            let sql = "UPDATE api_keys SET record = ?2 WHERE uid = ?1";
+            execute(transaction, sql, [key.uid.to_string(), to_json(key)?])
+        }
+        Change::DeleteApiKey(uid) => execute(transaction, "DELETE FROM api_keys WHERE uid = ?1", [uid.to_string()]),
+        Change::PutDefaultKeys(keys) => {
+            let is_empty = !transaction.prepare_cached("SELECT 1 FROM api_keys")?.exists([])?;
+            keys.iter().filter(|_| is_empty).try_for_each(|key| put_api_key(transaction, key))
+        }
     }
 }
 
@@ -179,6 +190,11 @@ fn put_index(transaction: &Transaction<'_>, record: &IndexRecord) -> Result<(), 
         .prepare_cached("INSERT OR REPLACE INTO indexes (uid, record) VALUES (?1, ?2)")?
         .execute(params![record.uid.as_str(), to_json(record)?])?;
     Ok(())
+}
+
+fn put_api_key(transaction: &Transaction<'_>, key: &ApiKey) -> Result<(), StoreError> {
+    let sql = "INSERT OR REPLACE INTO api_keys (uid, record) VALUES (?1, ?2)";
+    execute(transaction, sql, [key.uid.to_string(), to_json(key)?])
 }
 
 /// Takes the next number. It counts in the file, not by the highest task there is, which may have been deleted.

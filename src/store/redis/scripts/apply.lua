@@ -48,6 +48,32 @@ function changes.remove_stale()
     end
 end
 
+function changes.put_api_key()
+    local uid, record = take(), take()
+    redis.call('HSET', p .. 'api_keys', uid, record)
+end
+
+function changes.update_api_key()
+    local uid, record = take(), take()
+    if redis.call('HEXISTS', p .. 'api_keys', uid) == 1 then
+        redis.call('HSET', p .. 'api_keys', uid, record)
+    end
+end
+
+function changes.delete_api_key()
+    redis.call('HDEL', p .. 'api_keys', take())
+end
+
+function changes.put_default_keys()
+    local is_empty = redis.call('HLEN', p .. 'api_keys') == 0
+    for _ = 1, tonumber(take()) do
+        local uid, record = take(), take()
+        if is_empty then
+            redis.call('HSET', p .. 'api_keys', uid, record)
+        end
+    end
+end
+
 while taken < #ARGV do
     changes[take()]()
 end

@@ -1,0 +1,27 @@
+//! Who may do what: keys, tokens, and the rights that come of them.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | [`action`] | what a key may allow, by Meilisearch's names |
+//! | [`api_key`] | the record of an API key, and its value |
+//! | [`index_pattern`] | which indexes a key or a token is for |
+//! | [`gate`] | the secrets and keys that requests are judged by, as one immutable value |
+//! | [`rights`] | what one request may do |
+//! | [`tenant_token`] | tokens that clients sign with an API key |
+//!
+//! Nodes know nothing of all this: they are asked with their own key, whoever the client is. In which order a request's
+//! credentials are looked at stands in `proxy/authenticate.rs`. Nothing here reads a request or answers one.
+
+mod action;
+mod api_key;
+mod gate;
+mod index_pattern;
+mod rights;
+mod tenant_token;
+
+pub use action::Action;
+pub use api_key::{ApiKey, KeyUid};
+pub use gate::{Gate, GateState, KeyError, KeyPatch, NewKey, Secrets};
+pub use index_pattern::IndexPattern;
+pub use rights::{Rights, RightsIdentity};
+pub use tenant_token::{has_token_shape, SearchRules};

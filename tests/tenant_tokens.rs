@@ -1,0 +1,154 @@
+//! Tenant tokens: signed by a client with an API key, they open searches of what their rules show, and nothing else.
+
+mod support;
+
+use jsonwebtoken::{encode, Algorithm, EncodingKey, Header};
+use serde_json::{json, Value};
+use support::{Client, Cluster, ClusterOptions};
+
+struct Tenants {
+    cluster: Cluster,
+    uid: String,
+    value: String,
+}
+
+impl Tenants {
+    /// Six films of two tenants, dealt out to shards, and a key for searching.
+    fn start() -> Self {
+        let cluster = Cluster::start(ClusterOptions { nodes: 2, ..Default::default() });
+        let master = cluster.client();
+        let films: Vec<Value> = (0..6)
+            .map(
+                |n| json!({ "id": n, "title": format!("film {n}"), "tenant": n % 2, "genre": if n < 3 { "war" } else { "peace" } }),
+            )
+            .collect();
+        for index in ["films", "books"] {
+            let settings = json!({ "filterableAttributes": ["tenant", "genre"] });
+            cluster.succeed(master.patch(&format!("/indexes/{index}/settings"), settings));
+            cluster.succeed(master.post(&format!("/indexes/{index}/documents"), json!(films)));
+        }
+        let body = json!({ "actions": ["search", "documents.get"], "indexes": ["films", "books"], "expiresAt": null });
+        let key = master.post("/keys", body).expect_status(201);
+        let text = |name: &str| key[name].as_str().unwrap().to_owned();
+        Self { uid: text("uid"), value: text("key"), cluster }
+    }
+
+    fn token(&self, algorithm: Algorithm, secret: &str, claims: Value) -> String {
+        let mut claims = claims;
+        claims["apiKeyUid"] = json!(self.uid);
+        encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+    }
+
+    fn client(&self, claims: Value) -> Client {
+        self.cluster.client_with(Some(&self.token(Algorithm::HS256, &self.value, claims)))
+    }
+}
+
+fn ids(hits: &Value) -> Vec<u64> {
+    let mut ids: Vec<u64> = hits.as_array().unwrap().iter().map(|hit| hit["id"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn a_tokens_filter_is_anded_to_every_search() {
+    let tenants = Tenants::start();
+    let one = tenants.client(json!({ "searchRules": { "films": { "filter": "tenant = 1" } } }));
+    let found = one.search("films", json!({ "facets": ["genre", "tenant"] }));
+    assert_eq!((ids(&found["hits"]), &found["estimatedTotalHits"]), (vec![1, 3, 5], &json!(3)));
+    assert_eq!(found["facetDistribution"], json!({ "genre": { "war": 1, "peace": 2 }, "tenant": { "1": 3 } }));
+
+    // Whatever the client filters by, also by what would show more.
+    let cases = [
+        (json!("genre = war"), vec![1]),
+        (json!("genre = war OR tenant = 0"), vec![1]),
+        (json!(["genre = peace"]), vec![3, 5]),
+        (json!([["tenant = 0", "tenant = 1"]]), vec![1, 3, 5]),
+        (json!("tenant = 0"), vec![]),
+        (json!(""), vec![1, 3, 5]),
+    ];
+    for (filter, expected) in cases {
+        let found = one.search("films", json!({ "filter": filter }));
+        assert_eq!(ids(&found["hits"]), expected, "{filter}");
+    }
+    let found = one.get("/indexes/films/search?filter=genre%20%3D%20war%20OR%20tenant%20%3D%200").expect_status(200);
+    assert_eq!(ids(&found["hits"]), [1]);
+    // Pages, numbered and not.
+    let page = one.search("films", json!({ "page": 2, "hitsPerPage": 2 }));
+    assert_eq!((page["hits"].as_array().unwrap().len(), &page["totalHits"]), (1, &json!(3)));
+
+    let facets = one.post("/indexes/films/facet-search", json!({ "facetName": "genre" })).expect_status(200);
+    let expected = json!([{ "value": "peace", "count": 2 }, { "value": "war", "count": 1 }]);
+    assert_eq!(facets["facetHits"], expected);
+    let ruled = json!({ "facetName": "genre", "filter": "genre = war OR tenant = 0" });
+    let facets = one.post("/indexes/films/facet-search", ruled).expect_status(200);
+    assert_eq!(facets["facetHits"], json!([{ "value": "war", "count": 1 }]));
+}
+
+#[test]
+fn rules_may_be_names_patterns_and_filters_of_any_form() {
+    let tenants = Tenants::start();
+    let films = |claims: Value| ids(&tenants.client(claims).search("films", json!({}))["hits"]);
+    assert_eq!(films(json!({ "searchRules": ["*"] })).len(), 6);
+    assert_eq!(films(json!({ "searchRules": ["fil*"] })).len(), 6);
+    assert_eq!(films(json!({ "searchRules": { "*": {} }, "exp": null })).len(), 6);
+    assert_eq!(films(json!({ "searchRules": { "films": null, "*": { "filter": "tenant = 1" } } })).len(), 6);
+    assert_eq!(
+        films(json!({ "searchRules": { "*": { "filter": [["tenant = 1", "genre = war"], "genre = war"] } } })),
+        [0, 1, 2]
+    );
+    assert_eq!(films(json!({ "searchRules": { "fi*": { "filter": "tenant = 0" }, "*": {} } })), [0, 2, 4]);
+    for (algorithm, claims) in
+        [Algorithm::HS384, Algorithm::HS512].map(|algorithm| (algorithm, json!({ "searchRules": ["films"] })))
+    {
+        let token = tenants.token(algorithm, &tenants.value, claims);
+        assert_eq!(
+            tenants.cluster.client_with(Some(&token)).search("films", json!({}))["hits"].as_array().unwrap().len(),
+            6
+        );
+    }
+}
+
+#[test]
+fn a_token_that_does_not_count_is_refused_with_the_reason() {
+    let tenants = Tenants::start();
+    let message = |client: &Client, path: &str| {
+        let refused = client.post(path, json!({})).expect_error(403, "invalid_api_key");
+        refused["message"].as_str().unwrap().to_owned()
+    };
+    let search = "/indexes/films/search";
+    let only_books = tenants.client(json!({ "searchRules": ["books"] }));
+    assert_eq!(
+        message(&only_books, search),
+        r#"The provided tenant token cannot acces the index `films`, allowed indexes are ["books"]."#
+    );
+    let beyond_its_key = tenants.client(json!({ "searchRules": ["*"] }));
+    assert_eq!(
+        message(&beyond_its_key, "/indexes/songs/search"),
+        "The API key used to generate this tenant token cannot acces the index `songs`."
+    );
+    let expired = tenants.client(json!({ "searchRules": ["*"], "exp": 1_000_000 }));
+    assert!(message(&expired, search).starts_with("Tenant token expired. Was valid up to `1000000` and we're now `"));
+    let with = |token: &str| tenants.cluster.client_with(Some(token));
+    let forged = with(&tenants.token(Algorithm::HS256, "forged", json!({ "searchRules": ["*"] })));
+    assert_eq!(message(&forged, search), "Could not decode tenant token, InvalidSignature.");
+    let without_rules = with(&tenants.token(Algorithm::HS256, &tenants.value, json!({})));
+    assert!(message(&without_rules, search)
+        .starts_with("Could not decode tenant token, JSON error: missing field `searchRules`"));
+    assert!(message(&with("a.b.c"), search).starts_with("Could not decode tenant token, "));
+
+    // A token searches and does nothing else, whatever its key may do.
+    let good = tenants.client(json!({ "searchRules": ["*"] }));
+    for path in ["/indexes/films/documents/fetch", "/indexes/films/documents", "/keys"] {
+        assert_eq!(message(&good, path), "The provided API key is invalid.");
+    }
+    for path in ["/indexes/films/documents", "/indexes", "/stats", "/tasks", "/no-such-route"] {
+        good.get(path).expect_error(403, "invalid_api_key");
+    }
+    good.get("/_miroir/topology").expect_error(401, "miroir_invalid_auth");
+
+    // It dies with its key.
+    good.search("films", json!({}));
+    assert_eq!(tenants.cluster.client().delete(&format!("/keys/{}", tenants.uid)).status, 204);
+    assert_eq!(message(&good, search), "The provided API key is invalid.");
+}
