@@ -68,8 +68,12 @@ pub struct LatencyReport {
     /// All nodes asked directly at once, until the last has answered: for the same, and for score details too. Empty with less
     /// than two nodes.
     pub nodes_at_once: Vec<Latencies>,
+    /// Each node's own part of being asked at once with score details: what a leg takes beside the other legs.
+    pub legs: Vec<Latencies>,
     /// The cluster's median divided by the slowest node's; absent without nodes.
     pub p50_ratio_to_slowest_node: Option<f64>,
+    /// The cluster's median divided by that of the slowest leg.
+    pub p50_ratio_to_slowest_leg: Option<f64>,
     /// The cluster's median divided by that of all nodes at once, score details included.
     pub p50_ratio_to_nodes_at_once: Option<f64>,
 }
@@ -98,7 +102,7 @@ pub async fn run(options: Options) -> Result<LatencyReport, LatencyError> {
         let mine = (warm_up + client..work.queries.len()).step_by(clients);
         running.spawn(async move { work.ask_all(mine).await });
     }
-    let mut totals = new_histograms(work.turns())?;
+    let mut totals = new_histograms(work.measured())?;
     while let Some(ended) = running.join_next().await {
         for (total, histogram) in totals.iter_mut().zip(ended??) {
             total.add(histogram).map_err(|error| LatencyError::Histogram(error.to_string()))?;
@@ -113,12 +117,17 @@ fn report(work: &Work, totals: &[Histogram<u64>], clients: usize) -> LatencyRepo
     let ways = ["the same", "with score details"];
     let nodes_at_once: Vec<Latencies> =
         ways.iter().zip(totals.iter().skip(work.targets.len())).map(|(way, total)| latencies(way, total)).collect();
+    let nodes = work.targets.iter().skip(1);
+    let legs: Vec<Latencies> =
+        nodes.zip(totals.iter().skip(work.turns())).map(|(node, total)| latencies(node.url(), total)).collect();
     let ratio = |p50: Option<u64>| p50.filter(|p50| *p50 > 0).map(|p50| targets[0].p50_us as f64 / p50 as f64);
     LatencyReport {
         clients,
         p50_ratio_to_slowest_node: ratio(targets.iter().skip(1).map(|node| node.p50_us).max()),
+        p50_ratio_to_slowest_leg: ratio(legs.iter().map(|leg| leg.p50_us).max()),
         p50_ratio_to_nodes_at_once: ratio(nodes_at_once.last().map(|nodes| nodes.p50_us)),
         nodes_at_once,
+        legs,
         targets,
     }
 }
@@ -150,18 +159,28 @@ impl Work {
         self.targets.len() + if self.targets.len() > 2 { 2 } else { 0 }
     }
 
+    /// How many latencies each query gives: one for every way, and, asked at once with score details, each node's own.
+    fn measured(&self) -> usize {
+        self.turns() + if self.targets.len() > 2 { self.targets.len() - 1 } else { 0 }
+    }
+
     /// Sends these queries every way. Which comes first changes from query to query, so that none always finds the machine's
     /// caches warmed by the others.
     async fn ask_all(&self, queries: impl Iterator<Item = usize>) -> Result<Vec<Histogram<u64>>, LatencyError> {
-        let mut histograms = new_histograms(self.turns())?;
+        let mut histograms = new_histograms(self.measured())?;
         for query in queries {
             for turn in 0..self.turns() {
                 let turn = (query + turn) % self.turns();
                 let Query { body, detailed } = &self.queries[query];
                 let latency = match self.targets.get(turn) {
                     Some(target) => target.time_search(&self.index, body).await?,
-                    None if turn == self.targets.len() => self.time_nodes_at_once(body).await?,
-                    None => self.time_nodes_at_once(detailed).await?,
+                    None if turn == self.targets.len() => self.time_nodes_at_once(body).await?.0,
+                    None => {
+                        let (latency, legs) = self.time_nodes_at_once(detailed).await?;
+                        let of_legs = &mut histograms[self.turns()..];
+                        of_legs.iter_mut().zip(legs).for_each(|(of_leg, leg)| of_leg.saturating_record(micros(leg)));
+                        latency
+                    }
                 };
                 histograms[turn].saturating_record(micros(latency));
             }
@@ -169,12 +188,12 @@ impl Work {
         Ok(histograms)
     }
 
-    /// Time until the last node has answered.
-    async fn time_nodes_at_once(&self, body: &[u8]) -> Result<Duration, LatencyError> {
+    /// Time until the last node has answered, and each node's own.
+    async fn time_nodes_at_once(&self, body: &[u8]) -> Result<(Duration, Vec<Duration>), LatencyError> {
         let started = Instant::now();
         let searches = self.targets[1..].iter().map(|node| node.time_search(&self.index, body));
-        try_join_all(searches).await?;
-        Ok(started.elapsed())
+        let legs = try_join_all(searches).await?;
+        Ok((started.elapsed(), legs))
     }
 }
 
@@ -203,8 +222,9 @@ impl fmt::Display for LatencyReport {
         writeln!(out, "{} client(s), latencies in milliseconds", self.clients)?;
         writeln!(out, "{:<34} {:>9} {:>9} {:>9} {:>9} {:>9}", "target", "requests", "p50", "p95", "p99", "max")?;
         let at_once = self.nodes_at_once.iter().map(|target| ("at once", target));
+        let legs = self.legs.iter().map(|target| ("leg", target));
         let roles = std::iter::once("cluster").chain(std::iter::repeat("node"));
-        for (role, target) in roles.zip(&self.targets).chain(at_once) {
+        for (role, target) in roles.zip(&self.targets).chain(at_once).chain(legs) {
             let ms = |us: u64| us as f64 / 1_000.0;
             writeln!(
                 out,
@@ -219,6 +239,12 @@ impl fmt::Display for LatencyReport {
         }
         if let Some(ratio) = self.p50_ratio_to_slowest_node {
             writeln!(out, "the cluster's p50 is {ratio:.2} times the slowest node's")?;
+        }
+        if let Some(ratio) = self.p50_ratio_to_slowest_leg {
+            writeln!(
+                out,
+                "the cluster's p50 is {ratio:.2} times that of the slowest leg, asked at once with the others"
+            )?;
         }
         if let Some(ratio) = self.p50_ratio_to_nodes_at_once {
             writeln!(out, "the cluster's p50 is {ratio:.2} times that of all nodes asked at once with score details")?;

@@ -2,9 +2,10 @@
 //!
 //! - [`fidelity`]: does the cluster answer what one server with all the documents answers?
 //! - [`latency`]: what does the way through the cluster cost, compared with asking a node directly?
+//! - [`throughput`]: how many searches a second, compared with Meilisearch's own federated search over the same nodes?
 //! - [`writes`]: what does the way through the cluster cost a write, compared with a single server?
 //!
-//! The first two send queries that [`generate`] makes out of the documents themselves ([`corpus`]), the same ones for the same
+//! The first three send queries that [`generate`] makes out of the documents themselves ([`corpus`]), the same ones for the same
 //! seed. [`client`] is this crate's own and shares nothing with the proxy, so that no mistake of the proxy can hide in
 //! its measurement.
 
@@ -18,4 +19,5 @@ pub mod latency;
 pub mod prefix;
 pub mod rank;
 pub mod report;
+pub mod throughput;
 pub mod writes;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadtest::client::Server;
-use loadtest::{fidelity, latency, writes};
+use loadtest::{fidelity, latency, throughput, writes};
 use serde::Serialize;
 
 /// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
@@ -26,6 +26,8 @@ enum Command {
     Fidelity(Fidelity),
     /// Compare a cluster's latency with that of its nodes, asked directly in the same run.
     Latency(Latency),
+    /// Compare how many searches a second a cluster answers with Meilisearch's remote federated search over its nodes.
+    Throughput(Throughput),
     /// Compare how fast a cluster and one server take the same documents.
     Writes(Writes),
 }
@@ -92,6 +94,39 @@ struct Latency {
 }
 
 #[derive(Args)]
+struct Throughput {
+    /// The cluster.
+    #[arg(long)]
+    cluster: String,
+    /// A Meilisearch server beside the cluster's nodes, whose `/network` is made to name them.
+    #[arg(long)]
+    coordinator: String,
+    /// The cluster's nodes, as the coordinator reaches them.
+    #[arg(long, value_delimiter = ',', required = true)]
+    nodes: Vec<String>,
+    #[arg(long, default_value = "cities")]
+    index: String,
+    #[arg(long, default_value_t = 8)]
+    clients: usize,
+    /// Length of one side's turn in a round.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The cluster's key.
+    #[arg(long, env = "MIROIR_MASTER_KEY")]
+    master_key: Option<String>,
+    /// The key of the nodes and of the coordinator.
+    #[arg(long, env = "MIROIR_NODE_MASTER_KEY")]
+    node_key: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct Writes {
     /// One server.
     #[arg(long)]
@@ -131,6 +166,7 @@ async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Fidelity(arguments) => run_fidelity(arguments).await,
         Command::Latency(arguments) => run_latency(arguments).await,
+        Command::Throughput(arguments) => run_throughput(arguments).await,
         Command::Writes(arguments) => run_writes(arguments).await,
     };
     ended.unwrap_or_else(|error| {
@@ -170,6 +206,23 @@ async fn run_latency(arguments: Latency) -> Result<ExitCode> {
         seed: arguments.seed,
     };
     let report = latency::run(options).await.context("the latencies could not be measured")?;
+    show(&report, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_throughput(arguments: Throughput) -> Result<ExitCode> {
+    let node = |url: String| Server::new(url, arguments.node_key.clone());
+    let options = throughput::Options {
+        cluster: Server::new(arguments.cluster, arguments.master_key),
+        coordinator: node(arguments.coordinator),
+        nodes: arguments.nodes.into_iter().map(node).collect(),
+        index: arguments.index,
+        clients: arguments.clients,
+        seconds: arguments.seconds,
+        rounds: arguments.rounds,
+        seed: arguments.seed,
+    };
+    let report = throughput::run(options).await.context("the throughput could not be measured")?;
     show(&report, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
