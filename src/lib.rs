@@ -13,6 +13,7 @@ pub mod conf;
 pub mod dev;
 pub mod documents;
 pub mod error;
+pub mod filter;
 pub mod logs;
 pub mod merge;
 pub mod metrics;

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub task_registry_unfinished: IntGauge,
     pub replica_log_entries: IntGaugeVec,
     pub idempotency_requests: IntCounterVec,
+    pub query_plan_narrowing: IntCounterVec,
 }
 
 impl Metrics {
@@ -79,6 +80,13 @@ impl Metrics {
                 ),
                 &["outcome"],
             )?,
+            query_plan_narrowing: IntCounterVec::new(
+                Opts::new(
+                    "miroir_query_plan_narrowing_total",
+                    "Reads by whether their filter narrowed the shards, or why it did not",
+                ),
+                &["outcome"],
+            )?,
             registry,
         };
         metrics.register()?;
@@ -98,6 +106,7 @@ impl Metrics {
         self.registry.register(Box::new(self.degraded_shards.clone()))?;
         self.registry.register(Box::new(self.tasks.clone()))?;
         self.registry.register(Box::new(self.task_registry_unfinished.clone()))?;
+        self.registry.register(Box::new(self.query_plan_narrowing.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))
     }
 

@@ -9,12 +9,13 @@ use http::Method;
 use serde_json::{json, Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::client_filter::ClientFilter;
 use super::index_read::IndexRead;
 use super::query_string;
-use super::search::{merged, worded_by_a_node};
+use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node};
 use super::search_query_string::sort_criteria;
 use super::whole_index::index_path;
-use super::{restriction, whole_body, Answer, Body, Request};
+use super::{reserved_attributes, whole_body, Answer, Body, Request};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, Snapshot};
 use crate::documents::{is_document_id, shard_of_document_id};
@@ -34,7 +35,7 @@ const ATTEMPTS_MAX: usize = 3;
 pub async fn list(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
     let (snapshot, index) = app.index(uid)?;
     match members_of_query(request.query).and_then(DocumentList::new) {
-        Some(list) => list.answer(app, &snapshot, &index).await,
+        Some(list) => list.answer(app, &snapshot, &index, &NodeRequest::get(request.path_and_query)).await,
         None => worded_by_a_node(app, &snapshot, &NodeRequest::get(request.path_and_query)).await,
     }
 }
@@ -43,12 +44,10 @@ pub async fn fetch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Ans
     let (snapshot, index) = app.index(uid)?;
     let body = whole_body(body).await?;
     let members = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body }).ok();
+    let unchanged = NodeRequest::json(Method::POST, index_path(uid, "/documents/fetch"), body);
     match members.and_then(DocumentList::new) {
-        Some(list) => list.answer(app, &snapshot, &index).await,
-        None => {
-            let request = NodeRequest::json(Method::POST, index_path(uid, "/documents/fetch"), body);
-            worded_by_a_node(app, &snapshot, &request).await
-        }
+        Some(list) => list.answer(app, &snapshot, &index, &unchanged).await,
+        None => worded_by_a_node(app, &snapshot, &unchanged).await,
     }
 }
 
@@ -78,6 +77,7 @@ struct DocumentList {
     sort: Vec<SortCriterion>,
     /// The only documents that may be in the list.
     ids: Option<Vec<String>>,
+    filter: ClientFilter,
     /// Whether the documents show all that they are sorted by.
     shows_sort_fields: bool,
     /// The rest, as the client sent it.
@@ -101,6 +101,7 @@ enum Shown {
 impl DocumentList {
     /// `None` when a value cannot be read, so that Meilisearch will not accept it either.
     fn new(mut members: Map<String, Value>) -> Option<Self> {
+        reserved_attributes::replace_in(&mut members);
         let number = |value: Option<Value>, default: usize| match value {
             None => Some(default),
             Some(value) => value.as_u64().map(|n| n as usize),
@@ -119,10 +120,21 @@ impl DocumentList {
             fields.is_none_or(|fields| fields.iter().any(|field| field == criterion.field()))
         };
         let shows_sort_fields = sort.iter().all(is_shown);
-        Some(Self { offset, limit, sort, ids, shows_sort_fields, members })
+        let filter = ClientFilter::new(members.get("filter").cloned().unwrap_or_default());
+        Some(Self { offset, limit, sort, ids, filter, shows_sort_fields, members })
     }
 
-    async fn answer(&self, app: &App, snapshot: &Snapshot, index: &Index) -> Result<Answer, ApiError> {
+    /// `unchanged` is the client's own request.
+    async fn answer(
+        &self,
+        app: &App,
+        snapshot: &Snapshot,
+        index: &Index,
+        unchanged: &NodeRequest,
+    ) -> Result<Answer, ApiError> {
+        if self.filter.is_foreign() {
+            return refused_by_a_node(app, snapshot, unchanged, foreign_filter).await;
+        }
         // Every page of every list comes from the same replicas while they live.
         let seed = xxh3_64(index.uid.as_str().as_bytes());
         let mut read = IndexRead::of_all_shards(app, snapshot, index, seed);
@@ -134,6 +146,8 @@ impl DocumentList {
                 // No document is asked for; a node still has a say on the rest of the request.
                 read.shards.push(Shard(0));
             }
+        } else {
+            read = read.narrowed(&self.filter.narrowing(index));
         }
         for _ in 0..ATTEMPTS_MAX {
             let answer = match self.sort.is_empty() {
@@ -229,8 +243,7 @@ impl DocumentList {
             let is_here = |id: &&String| leg.contains(&shard_of_document_id(id, read.index.shard_count));
             members.insert("ids".to_owned(), ids.iter().filter(is_here).map(String::as_str).collect());
         } else if let Some(shards) = shards {
-            let filter = members.remove("filter").unwrap_or(Value::Null);
-            members.insert("filter".to_owned(), restriction::restrict(filter, shards));
+            members.insert("filter".to_owned(), self.filter.restricted(shards));
         }
         if shown == Shown::SortFields {
             members.insert("fields".to_owned(), self.sort.iter().map(SortCriterion::field).collect());

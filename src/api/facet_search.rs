@@ -5,10 +5,11 @@ use http::Method;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::client_filter::ClientFilter;
 use super::index_read::IndexRead;
-use super::search::{merged, worded_by_a_node};
+use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node};
 use super::whole_index::index_path;
-use super::{facts, restriction, whole_body, Answer, Body, Request};
+use super::{facts, reserved_attributes, whole_body, Answer, Body, Request};
 use crate::app::App;
 use crate::cluster::{IndexUid, Shard};
 use crate::error::ApiError;
@@ -29,22 +30,23 @@ pub async fn facet_search(
     let (Some(mut members), Some(facet)) = (parsed, facet) else {
         return worded_by_a_node(app, &snapshot, &NodeRequest::json(Method::POST, path, body)).await;
     };
-    let body = match request.rights.search_filter(uid.as_str()) {
-        None => body,
-        Some(rule) => {
-            let filter = members.remove("filter").unwrap_or(Value::Null);
-            members.insert("filter".to_owned(), restriction::with_rule(filter, rule));
-            Bytes::from(Value::Object(members.clone()).to_string())
-        }
-    };
-    let read = IndexRead::of_all_shards(app, &snapshot, &index, xxh3_64(&body));
+    reserved_attributes::replace_in(&mut members);
+    let mut filter = ClientFilter::new(members.get("filter").cloned().unwrap_or_default());
+    if filter.is_foreign() {
+        return refused_by_a_node(app, &snapshot, &NodeRequest::json(Method::POST, path, body), foreign_filter).await;
+    }
+    if let Some(rule) = request.rights.search_filter(uid.as_str()) {
+        filter = filter.under_rule(rule);
+        members.insert("filter".to_owned(), filter.json().clone());
+    }
+    let body = Bytes::from(Value::Object(members.clone()).to_string());
+    let read = IndexRead::of_all_shards(app, &snapshot, &index, xxh3_64(&body)).narrowed(&filter.narrowing(&index));
     let request_for = |shards: Option<&[Shard]>| {
         let body = match shards {
             None => body.clone(),
             Some(shards) => {
                 let mut members = members.clone();
-                let filter = members.remove("filter").unwrap_or(Value::Null);
-                members.insert("filter".to_owned(), restriction::restrict(filter, shards));
+                members.insert("filter".to_owned(), filter.restricted(shards));
                 Bytes::from(Value::Object(members).to_string())
             }
         };

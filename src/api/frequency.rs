@@ -47,7 +47,12 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
     let Some(order) = order_of_words(&index.settings, search.sort_count()) else { return as_asked(search) };
     let Some(key) = shown_primary_key(index) else { return as_asked(search) };
     let Some(words) = splittable(&search, index) else { return as_asked(search) };
-    let Some(counts) = WordCounts::read(read, &search, &words).await? else { return as_asked(search) };
+    if read.is_whole_on_every_node() {
+        return as_asked(search);
+    }
+    let Some(counts) = WordCounts::read(&read.over_all_shards(), &search, &words).await? else {
+        return as_asked(search);
+    };
     let sums = counts.over_all_shards();
     let groups = words.removal_groups(&sums);
     if counts.are_of_whole_nodes && counts.by_leg.iter().all(|counts| words.removal_groups(counts) == groups) {

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::cluster::{CoveringLeg, Index, Shard, Snapshot};
 use crate::conf::UnavailableShardPolicy;
 use crate::error::{ApiError, Code};
+use crate::filter::narrowing::Narrowing;
 use crate::merge::Leg;
 use crate::scatter::{NodeRequest, ReadOutcome};
 
@@ -24,6 +25,36 @@ impl<'a> IndexRead<'a> {
     pub fn of_all_shards(app: &'a App, snapshot: &'a Snapshot, index: &'a Index, seed: u64) -> Self {
         let shards = snapshot.placement(index.shard_count).shards().collect();
         Self { app, snapshot, index, shards, seed }
+    }
+
+    /// The same read of those shards only in which its filter can match anything.
+    #[must_use]
+    pub fn narrowed(mut self, narrowing: &Narrowing) -> Self {
+        let outcome = match narrowing {
+            Narrowing::Shards { shards, .. } => {
+                self.shards = shards.iter().collect();
+                "narrowed"
+            }
+            Narrowing::No(reason) => reason.name(),
+        };
+        if self.shards.is_empty() {
+            // Nothing can match. Some node must say so, or that it does not accept the request.
+            self.shards = vec![Shard((self.seed % u64::from(self.index.shard_count)) as u32)];
+        }
+        self.app.metrics.query_plan_narrowing.with_label_values(&[outcome]).inc();
+        self
+    }
+
+    /// The same read of all shards: what is counted over the index as a whole knows no filter.
+    pub fn over_all_shards(&self) -> Self {
+        Self::of_all_shards(self.app, self.snapshot, self.index, self.seed)
+    }
+
+    /// Whether every node holds the whole index, so that each decides as all would together.
+    pub fn is_whole_on_every_node(&self) -> bool {
+        let placement = self.snapshot.placement(self.index.shard_count);
+        let all = self.index.shard_count as usize;
+        self.snapshot.topology.node_indexes().all(|node| placement.shards_of(node).len() == all)
     }
 
     /// Asks one replica of each shard. `request_for` makes a node's request, restricted to the shards that it is given; to

@@ -5,6 +5,7 @@
 
 mod answer;
 mod batches;
+mod client_filter;
 mod document_by_id;
 mod document_edition;
 mod document_list;
@@ -20,6 +21,7 @@ mod keys;
 mod query_string;
 mod query_words;
 pub mod refused;
+mod reserved_attributes;
 mod restriction;
 mod route;
 mod search;

@@ -28,6 +28,9 @@ pub async fn search(
         (SearchRequest::from_json(&body), NodeRequest::json(Method::POST, index_path(uid, "/search"), body))
     };
     match parsed {
+        ParsedSearch::Search(search) if search.filter().is_foreign() => {
+            refused_by_a_node(app, &snapshot, &unchanged, foreign_filter).await
+        }
         ParsedSearch::Search(search) => {
             let search = match request.rights.search_filter(uid.as_str()) {
                 Some(rule) => search.under_rule(rule),
@@ -41,6 +44,7 @@ pub async fn search(
 
 async fn planned(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRequest) -> Result<Answer, ApiError> {
     let read = IndexRead::of_all_shards(app, snapshot, index, search.fingerprint());
+    let read = read.narrowed(&search.filter().narrowing(index));
     match frequency::plan(&read, search).await? {
         Plan::OneSearch(search) => scattered(&read, &search).await,
         Plan::Stages(stages) => frequency::answer(&read, stages).await,
@@ -70,6 +74,22 @@ pub fn merged(result: Result<bytes::Bytes, MergeError>, missing: &[Shard]) -> Re
 /// Gets Meilisearch's own error for a request that it will not accept. Should it accept it after all, Miroir has misread the
 /// request, and one node's answer would be a part that looks like the whole.
 pub async fn worded_by_a_node(app: &App, snapshot: &Snapshot, request: &NodeRequest) -> Result<Answer, ApiError> {
+    let misread = || ApiError::new(Code::BadRequest, "The request has a value that Miroir cannot read.");
+    refused_by_a_node(app, snapshot, request, misread).await
+}
+
+/// Gets Meilisearch's own error for a request, or `otherwise` if Meilisearch would accept what Miroir cannot do.
+pub async fn refused_by_a_node(
+    app: &App,
+    snapshot: &Snapshot,
+    request: &NodeRequest,
+    otherwise: fn() -> ApiError,
+) -> Result<Answer, ApiError> {
     app.scatter.first_answer(&snapshot.serving_nodes(), request).await?;
-    Err(ApiError::new(Code::BadRequest, "The request has a value that Miroir cannot read."))
+    Err(otherwise())
+}
+
+/// Each node would look for documents of the other index among those that it holds of it.
+pub fn foreign_filter() -> ApiError {
+    ApiError::new(Code::MiroirNotSupported, "Miroir does not filter by documents of another index (`_foreign`).")
 }

@@ -7,8 +7,9 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::{to_raw_value, RawValue};
 
+use super::client_filter::ClientFilter;
 use super::query_words::{CountQuery, Split};
-use super::{restriction, search_query_string};
+use super::{reserved_attributes, search_query_string};
 use crate::cluster::Shard;
 use crate::merge::search::{merge_searches, merge_stages, Paging, SearchMerge};
 use crate::merge::splice::{AddedAttribute, Visibility};
@@ -36,6 +37,7 @@ pub struct SearchRequest {
     members: Members,
     /// `q` as the client sent it.
     query: String,
+    filter: ClientFilter,
     paging: Paging,
     attributes_to_retrieve: Option<Vec<String>>,
     /// Attributes to highlight or crop, crop lengths removed.
@@ -67,7 +69,8 @@ impl SearchRequest {
         }
     }
 
-    fn from_members(members: Members) -> Option<Self> {
+    fn from_members(mut members: Members) -> Option<Self> {
+        members.replace_reserved_attributes()?;
         // Filters of other types fail; restricted ones would fail in other words.
         if members.get("filter").is_some_and(|filter| !matches!(filter.as_bytes()[0], b'"' | b'[' | b'n')) {
             return None;
@@ -93,6 +96,7 @@ impl SearchRequest {
             // At the ends, and without words, there is only one kind of hit.
             .filter(|ratio| *ratio > 0.0 && *ratio < 1.0 && !query.trim().is_empty());
         Some(Self {
+            filter: ClientFilter::new(members.read("filter")?),
             paging,
             attributes_to_retrieve: members.read("attributesToRetrieve")?,
             formatted,
@@ -107,15 +111,14 @@ impl SearchRequest {
         })
     }
 
-    /// The client's filter as it stands in the body, for narrowing.
-    pub fn filter(&self) -> Option<&str> {
-        self.members.get("filter")
+    pub fn filter(&self) -> &ClientFilter {
+        &self.filter
     }
 
     /// The same search among the documents that a tenant token shows.
     pub fn under_rule(mut self, rule: &serde_json::Value) -> Self {
-        let filter = self.members.read::<serde_json::Value>("filter").unwrap_or_default();
-        self.members.set("filter", &restriction::with_rule(filter, rule));
+        self.filter = self.filter.under_rule(rule);
+        self.members.set("filter", self.filter.json());
         self
     }
 
@@ -213,8 +216,8 @@ impl SearchRequest {
         if self.semantic_ratio.is_some() {
             set("showRankingScore", true.into());
         }
-        if let Some(filter) = shards.and_then(|shards| self.restricted_filter(shards)) {
-            set("filter", filter);
+        if let Some(shards) = shards {
+            set("filter", self.filter.restricted(shards));
         }
         let added = self.added_attributes(index);
         if !added.is_empty() {
@@ -232,11 +235,6 @@ impl SearchRequest {
             set("q", self.query.replace(is_private_use, "").into());
         }
         Members(members).over(&self.members)
-    }
-
-    fn restricted_filter(&self, shards: &[Shard]) -> Option<serde_json::Value> {
-        let filter = serde_json::from_str(self.members.get("filter").unwrap_or("null")).ok()?;
-        Some(restriction::restrict(filter, shards))
     }
 
     fn distinct_attribute<'a>(&'a self, index: &'a IndexFacts) -> Option<&'a str> {
@@ -337,6 +335,20 @@ impl Members {
     fn set(&mut self, name: &str, value: &serde_json::Value) {
         self.0.retain(|(member, _)| member != name);
         self.0.push((name.to_owned(), raw(value)));
+    }
+
+    /// Puts stand-ins in place of Miroir's own fields; `None` when a member cannot be read.
+    fn replace_reserved_attributes(&mut self) -> Option<()> {
+        for (name, raw_value) in &mut self.0 {
+            if reserved_attributes::NAMING.contains(&name.as_str())
+                && reserved_attributes::may_be_named_in(raw_value.get())
+            {
+                let mut value = serde_json::from_str(raw_value.get()).ok()?;
+                reserved_attributes::replace(name, &mut value);
+                *raw_value = raw(&value);
+            }
+        }
+        Some(())
     }
 
     /// A member's value; `null` when it is absent. `None`: it is there and cannot be read.
