@@ -4,21 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::time::Instant;
 
 use crate::api::KeysUnderWay;
 use crate::auth::{Gate, Secrets};
+use crate::catalog::{apply_pending_changes, index_of, Catalog};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
 use crate::conf::Config;
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
-use crate::store::{self, Change, IndexChange, IndexRecord, Store, StoreError};
-use crate::tasks::TaskRegistry;
+use crate::settings::SettingsLocks;
+use crate::store::{self, Store};
+use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
 use crate::writes::{Quorum, ReplicaLogs, WriteOrder};
 
 /// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
 const WRITE_TIMEOUT_FACTOR: u32 = 6;
+
+/// How often it is looked whether earlier requests have ended.
+const LEAVE_POLL: Duration = Duration::from_millis(5);
 
 pub struct App {
     pub config: Config,
@@ -29,6 +35,10 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub gate: Arc<Gate>,
+    /// How the records of indexes change.
+    pub catalog: Catalog,
+    /// Who compares and mends the settings of which index.
+    pub settings_locks: SettingsLocks,
     /// Writes under way, and which of them wait for which.
     pub order: WriteOrder,
     /// What each node still has to be given.
@@ -64,11 +74,16 @@ impl App {
         for record in store.indexes().await? {
             snapshot = snapshot.with_index(Arc::new(index_of(record)));
         }
-        let cluster = Arc::new(Cluster::new(snapshot));
+        let aliases = store.aliases().await?.into_iter().map(|alias| (alias.name.clone(), alias));
+        let cluster = Arc::new(Cluster::new(snapshot.with_aliases(aliases.collect())));
         let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl, Arc::clone(&cluster)).await?;
         let topology = Arc::clone(&cluster.snapshot().topology);
         let logs = ReplicaLogs::new(&topology);
         tasks.undelivered().iter().for_each(|task| logs.add(&topology, task));
+        for task in tasks.followed_where(|_| true) {
+            cluster.publish(|snapshot| showing(snapshot, &task));
+        }
+        let catalog = Catalog::new(Arc::clone(&cluster));
         let limits = LegLimits {
             read_timeout: config.scatter.node_timeout,
             write_timeout: config.scatter.node_timeout * WRITE_TIMEOUT_FACTOR,
@@ -76,8 +91,22 @@ impl App {
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
         let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
-        let (order, keys_under_way) = (WriteOrder::default(), Arc::default());
-        Ok(Self { config, cluster, scatter, store, tasks, metrics, gate, order, logs, body_memory, keys_under_way })
+        let (order, keys_under_way, settings_locks) = (WriteOrder::default(), Arc::default(), SettingsLocks::default());
+        Ok(Self {
+            config,
+            cluster,
+            scatter,
+            store,
+            tasks,
+            metrics,
+            gate,
+            catalog,
+            settings_locks,
+            order,
+            logs,
+            body_memory,
+            keys_under_way,
+        })
     }
 
     /// The snapshot that a request is to keep, with the index that it names.
@@ -85,6 +114,35 @@ impl App {
         let snapshot = self.cluster.snapshot();
         let index = snapshot.index(uid).cloned().ok_or_else(|| ApiError::index_not_found(uid.as_str()))?;
         Ok((snapshot, index))
+    }
+
+    /// The index that a write to `uid` is for, as it is now. Differs from what reads see while a swap is under way.
+    pub fn index_for_writes(&self, uid: &IndexUid) -> Option<Arc<Index>> {
+        self.cluster.snapshot().index_for_writes(uid).cloned()
+    }
+
+    /// Shows what `task` is about to change: later writes go by the names that it will give, and reads say that settings are
+    /// being changed. Nobody concludes the task before.
+    pub fn show_conclusion(&self, task: &Task) {
+        if task.conclusion.is_some() {
+            self.cluster.publish(|snapshot| showing(snapshot, task));
+            self.tasks.tell_news();
+        }
+    }
+
+    /// Takes back what [`show_conclusion`](Self::show_conclusion) has shown.
+    pub fn hide_conclusion(&self, task: &Task) {
+        if task.conclusion.is_some() {
+            let uid = task.uid;
+            self.cluster.publish(|snapshot| snapshot.without_renamings(uid).without_settings_changes(&[uid]));
+        }
+    }
+
+    /// Waits until no request goes by a snapshot from before `epoch`, at most until `deadline`.
+    pub async fn leave_behind(&self, epoch: u64, deadline: Instant) {
+        while !self.cluster.is_left(epoch) && Instant::now() < deadline {
+            tokio::time::sleep(LEAVE_POLL).await;
+        }
     }
 
     /// Longest time that a client waits for an answer.
@@ -100,24 +158,24 @@ impl App {
             Quorum::AcknowledgedOrLogged
         }
     }
-
-    /// Makes a stored change of an index visible to requests.
-    pub fn publish_index(&self, change: IndexChange) {
-        self.cluster.publish(|snapshot| match change {
-            IndexChange::Put(record) => snapshot.with_index(Arc::new(index_of(record))),
-            IndexChange::Delete(uid) => snapshot.without_index(&uid),
-        });
-    }
 }
 
-/// A crash may have come between a write's two commits: what it changes of its index is applied now, as its legs will be.
-async fn apply_pending_changes(store: &dyn Store) -> Result<(), StoreError> {
-    for mut task in store.followed_tasks().await? {
-        if let Some(change) = task.change.take() {
-            store.apply(vec![Change::from(change), Change::UpdateTask(Box::new(task))]).await?;
+fn showing(snapshot: Snapshot, task: &Task) -> Snapshot {
+    match (&task.conclusion, task.node_uid()) {
+        (Some(Conclusion::Rename(renamings)), _) => snapshot.with_renamings(task.uid, renamings),
+        (Some(Conclusion::Settings { .. }), Some(node_uid)) => snapshot.with_settings_change(node_uid, task.uid),
+        // Committed without a node that has yet to catch up.
+        (None, Some(node_uid)) if task.kind == TaskKind::SettingsUpdate => {
+            let open = task.open_legs().filter_map(|leg| Some((snapshot.topology.find(&leg.node)?, Some(0))));
+            let mut unverified: Vec<_> = open.collect();
+            let known = snapshot.index_on_nodes(node_uid).and_then(|index| snapshot.settings_state(index));
+            unverified.extend(known.into_iter().flat_map(|state| state.unverified.iter().copied()));
+            unverified.sort_unstable();
+            unverified.dedup();
+            snapshot.with_unverified(node_uid, unverified)
         }
+        _ => snapshot,
     }
-    Ok(())
 }
 
 fn topology_of(config: &Config) -> Topology {
@@ -127,27 +185,4 @@ fn topology_of(config: &Config) -> Topology {
         group: node.group,
     };
     Topology::new(config.nodes.iter().map(node).collect(), config.replication_factor as usize)
-}
-
-fn index_of(record: IndexRecord) -> Index {
-    Index {
-        uid: record.uid,
-        primary_key: record.primary_key,
-        shard_count: record.shard_count,
-        created_at: record.created_at,
-        updated_at: record.updated_at,
-        settings: record.settings,
-    }
-}
-
-/// The record that keeps an index as it is.
-pub fn record_of(index: &Index) -> IndexRecord {
-    IndexRecord {
-        uid: index.uid.clone(),
-        primary_key: index.primary_key.clone(),
-        shard_count: index.shard_count,
-        created_at: index.created_at,
-        updated_at: index.updated_at,
-        settings: index.settings.clone(),
-    }
 }

@@ -27,6 +27,11 @@ pub struct Metrics {
     pub replica_log_entries: IntGaugeVec,
     pub idempotency_requests: IntCounterVec,
     pub query_plan_narrowing: IntCounterVec,
+    pub alias_changes: IntCounterVec,
+    pub settings_changes: IntCounterVec,
+    pub settings_drift: IntCounter,
+    pub settings_repairs: IntCounterVec,
+    pub settings_diverged: IntGauge,
 }
 
 impl Metrics {
@@ -87,6 +92,26 @@ impl Metrics {
                 ),
                 &["outcome"],
             )?,
+            alias_changes: IntCounterVec::new(
+                Opts::new("miroir_alias_changes_total", "Requests that change aliases: changed, refused"),
+                &["outcome"],
+            )?,
+            settings_changes: IntCounterVec::new(
+                Opts::new("miroir_settings_changes_total", "Changes of settings that ended: committed, failed"),
+                &["outcome"],
+            )?,
+            settings_drift: IntCounter::new(
+                "miroir_settings_drift_total",
+                "Times that a node's settings of an index were found changed behind Miroir's back",
+            )?,
+            settings_repairs: IntCounterVec::new(
+                Opts::new("miroir_settings_repairs_total", "Nodes made equal again, or not: repaired, failed"),
+                &["outcome"],
+            )?,
+            settings_diverged: IntGauge::new(
+                "miroir_settings_diverged_indexes",
+                "Indexes whose settings differ between nodes; to be alerted on",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -107,7 +132,12 @@ impl Metrics {
         self.registry.register(Box::new(self.tasks.clone()))?;
         self.registry.register(Box::new(self.task_registry_unfinished.clone()))?;
         self.registry.register(Box::new(self.query_plan_narrowing.clone()))?;
-        self.registry.register(Box::new(self.idempotency_requests.clone()))
+        self.registry.register(Box::new(self.idempotency_requests.clone()))?;
+        self.registry.register(Box::new(self.alias_changes.clone()))?;
+        self.registry.register(Box::new(self.settings_changes.clone()))?;
+        self.registry.register(Box::new(self.settings_drift.clone()))?;
+        self.registry.register(Box::new(self.settings_repairs.clone()))?;
+        self.registry.register(Box::new(self.settings_diverged.clone()))
     }
 
     /// Everything in Prometheus' text format.

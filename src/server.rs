@@ -12,7 +12,10 @@ use pingora::server::Server;
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
-use crate::background::{HealthChecks, MetricsEndpoint, ReplicaLogs, SharedApp, Startup, TaskReconciliation};
+use crate::background::{
+    HealthChecks, MetricsEndpoint, Renamings, ReplicaLogs, SettingsChanges, SettingsDrift, SharedApp, Startup,
+    TaskReconciliation,
+};
 use crate::conf::Config;
 use crate::proxy::Proxy;
 
@@ -70,9 +73,12 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let health = server.add_service(background_service("health", HealthChecks::new(Arc::clone(&app))));
     let tasks = server.add_service(background_service("tasks", TaskReconciliation::new(Arc::clone(&app))));
     let logs = server.add_service(background_service("logs", ReplicaLogs::new(Arc::clone(&app))));
+    let renamings = server.add_service(background_service("renamings", Renamings::new(Arc::clone(&app))));
+    let changes = server.add_service(background_service("settings", SettingsChanges::new(Arc::clone(&app))));
+    let drift = server.add_service(background_service("drift", SettingsDrift::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
-    for dependent in [&health, &tasks, &logs, &proxy, &metrics] {
+    for dependent in [&health, &tasks, &logs, &renamings, &changes, &drift, &proxy, &metrics] {
         dependent.add_dependency(&startup);
     }
     log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));

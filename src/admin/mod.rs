@@ -1,16 +1,21 @@
 //! The `/_miroir` API: what operators see of the cluster.
 
+mod aliases;
+
 use futures_util::future::join_all;
 use serde_json::{json, Value};
 
-use crate::api::Answer;
+use crate::api::{Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::cluster::{CoveringSet, NodeIndex, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::ApiError;
 use crate::scatter::NodeRequest;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub use aliases::AliasRoute;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRoute {
+    Aliases(AliasRoute),
     Ready,
     Task(TaskUid),
     Topology,
@@ -19,8 +24,10 @@ pub enum AdminRoute {
 
 impl AdminRoute {
     /// `segments` come after `/_miroir`.
-    pub fn recognise(segments: &[&str]) -> Option<Self> {
+    pub fn recognise(segments: &[&str], verb: Verb) -> Option<Self> {
         match segments {
+            ["aliases", rest @ ..] => AliasRoute::recognise(rest, verb).map(AdminRoute::Aliases),
+            _ if verb != Verb::Get => None,
             ["ready"] => Some(AdminRoute::Ready),
             ["tasks", uid] => uid.parse().ok().map(TaskUid).map(AdminRoute::Task),
             ["topology"] => Some(AdminRoute::Topology),
@@ -29,8 +36,13 @@ impl AdminRoute {
         }
     }
 
-    pub fn template(self) -> &'static str {
+    pub fn writes(&self) -> bool {
+        matches!(self, AdminRoute::Aliases(route) if route.writes())
+    }
+
+    pub fn template(&self) -> &'static str {
         match self {
+            AdminRoute::Aliases(route) => route.template(),
             AdminRoute::Ready => "/_miroir/ready",
             AdminRoute::Task(_) => "/_miroir/tasks/{uid}",
             AdminRoute::Topology => "/_miroir/topology",
@@ -39,11 +51,20 @@ impl AdminRoute {
     }
 }
 
-pub async fn answer(app: &App, route: AdminRoute) -> Result<Answer, ApiError> {
+pub async fn answer(
+    app: &App,
+    route: &AdminRoute,
+    request: &Request<'_>,
+    body: &mut dyn Body,
+) -> Result<Answer, ApiError> {
+    if let AdminRoute::Aliases(route) = route {
+        return aliases::answer(app, route, request, body).await;
+    }
     let snapshot = app.cluster.snapshot();
     Ok(match route {
+        AdminRoute::Aliases(_) => unreachable!("answered above, without holding a snapshot"),
         AdminRoute::Ready => ready(app, &snapshot),
-        AdminRoute::Task(uid) => Answer::json(200, &app.tasks.get(uid).await?.breakdown()),
+        AdminRoute::Task(uid) => Answer::json(200, &app.tasks.get(*uid).await?.breakdown()),
         AdminRoute::Topology => topology(app, &snapshot).await,
         AdminRoute::Version => Answer::json(200, &json!({ "version": env!("CARGO_PKG_VERSION") })),
     })
@@ -104,7 +125,7 @@ async fn node_view(app: &App, snapshot: &Snapshot, node: NodeIndex) -> Value {
         "shard_count": snapshot.placement(app.config.shards).shards_of(node).len(),
     });
     let backlog = app.logs.backlog(node);
-    let lags = snapshot.indexes().filter_map(|index| snapshot.lag(node, &index.uid));
+    let lags = snapshot.indexes().filter_map(|index| snapshot.lag(node, index));
     view["lagging_shards"] = json!(lags.map(ShardSet::len).sum::<usize>());
     view["replica_log"] = json!({ "entries": backlog.entries, "bytes": backlog.bytes });
     match app.scatter.ask(node, &NodeRequest::get("/version")).await {

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::Route;
+use crate::app::App;
 use crate::cluster::Shard;
 use crate::error::ApiError;
 use crate::writes::Taken;
@@ -14,8 +16,38 @@ pub struct Answer {
     pub body: Bytes,
     /// Value of `X-Miroir-Degraded`.
     pub degraded: Option<String>,
+    /// How the settings of the index that it concerns stand.
+    pub settings: Option<SettingsMark>,
     /// Value of `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
+}
+
+/// How the settings of an index stand, as answers say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingsMark {
+    /// Value of `X-Miroir-Settings-Version`.
+    pub version: u64,
+    /// Whether nodes may have ranked by different settings: `X-Miroir-Settings-Inconsistent`.
+    pub is_inconsistent: bool,
+}
+
+impl SettingsMark {
+    /// `None` if the route concerns no index that exists.
+    pub fn of(app: &App, route: &Route) -> Option<Self> {
+        let snapshot = app.cluster.snapshot();
+        let index = snapshot.index(route.index_uid()?)?;
+        let is_inconsistent = snapshot.has_inconsistent_settings(index);
+        Some(Self { version: index.settings_version, is_inconsistent })
+    }
+
+    /// What holds for an answer that took from one moment to another.
+    pub fn and(self, later: Option<Self>) -> Self {
+        let Some(later) = later else { return self };
+        Self {
+            version: self.version.min(later.version),
+            is_inconsistent: self.is_inconsistent || later.is_inconsistent || self.version != later.version,
+        }
+    }
 }
 
 /// When to come back after a 503. Meilisearch's own value for a full search queue.
@@ -23,7 +55,14 @@ const RETRY_AFTER_S: u32 = 10;
 
 impl Answer {
     pub fn json_bytes(status: u16, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type: "application/json", body: body.into(), degraded: None, retry_after_s: None }
+        Self {
+            status,
+            content_type: "application/json",
+            body: body.into(),
+            degraded: None,
+            settings: None,
+            retry_after_s: None,
+        }
     }
 
     /// An answer without a body.

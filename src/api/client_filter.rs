@@ -86,11 +86,15 @@ mod tests {
     fn index(primary_key: Option<&str>) -> Index {
         Index {
             uid: IndexUid::parse("i").unwrap(),
+            node_uid: IndexUid::parse("i").unwrap(),
             primary_key: primary_key.map(str::to_owned),
             shard_count: 64,
             created_at: OffsetDateTime::UNIX_EPOCH,
             updated_at: OffsetDateTime::UNIX_EPOCH,
             settings: Value::Null,
+            settings_version: 0,
+            verified: None,
+            is_frozen: false,
         }
     }
 

@@ -15,7 +15,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{json, Map, Value};
 
-use super::whole_index::{custom_metadata, index_missing, index_path, submit, to_all, turn, write_of};
+use super::whole_index::{custom_metadata, index_missing, index_path, node_path, submit, to_all, turn, write_of};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex};
@@ -37,7 +37,7 @@ pub async fn edit(app: &App, uid: &IndexUid, request: &Request<'_>, body: &mut d
     let body = whole_body(body).await?;
     if let Some(node) = node_without_feature(app).await? {
         // The error is the node's own; it looks at nothing else before.
-        let request = NodeRequest::json(Method::POST, index_path(uid, "/documents/edit"), body);
+        let request = NodeRequest::json(Method::POST, node_path(uid, "/documents/edit"), body);
         app.scatter.first_answer(&[node], &request).await?;
         return Err(ApiError::new(
             Code::MiroirTooBusy,
@@ -46,15 +46,15 @@ pub async fn edit(app: &App, uid: &IndexUid, request: &Request<'_>, body: &mut d
     }
     let edition = Edition::parse(&body)?;
     let turn = turn(app, uid, Scope::Whole).await?;
-    let Ok((_, index)) = app.index(uid) else {
+    let Some(index) = app.index_for_writes(uid) else {
         return index_missing(app, request, uid, TaskKind::DocumentEdition, edition.details(Some(0))).await;
     };
     let variable = format!("miroir_{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    let path = index_path(uid, "/documents/edit");
+    let path = index_path(&index, "/documents/edit");
     let body = StepBody::Whole(edition.for_nodes(&variable));
     let step = to_all(TaskKind::DocumentEdition, Method::POST, path, body, index.shard_count);
     let step = Step { takes_metadata: true, ..step };
-    let write = write_of(&index, TaskKind::DocumentEdition, edition.details(None), step, None);
+    let write = write_of(uid, &index, TaskKind::DocumentEdition, edition.details(None), step, None);
     submit(app, request, Write { custom_metadata, ..write }, turn).await
 }
 

@@ -33,18 +33,20 @@ const LIMIT_DEFAULT: usize = 20;
 const ATTEMPTS_MAX: usize = 3;
 
 pub async fn list(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+    let (snapshot, index) = request.index(app, uid)?;
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let unchanged = NodeRequest::get(index_path(&index, &format!("/documents{query}")));
     match members_of_query(request.query).and_then(DocumentList::new) {
-        Some(list) => list.answer(app, &snapshot, &index, &NodeRequest::get(request.path_and_query)).await,
-        None => worded_by_a_node(app, &snapshot, &NodeRequest::get(request.path_and_query)).await,
+        Some(list) => list.answer(app, &snapshot, &index, &unchanged).await,
+        None => worded_by_a_node(app, &snapshot, &unchanged).await,
     }
 }
 
-pub async fn fetch(app: &App, uid: &IndexUid, body: &mut dyn Body) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+pub async fn fetch(app: &App, uid: &IndexUid, request: &Request<'_>, body: &mut dyn Body) -> Result<Answer, ApiError> {
+    let (snapshot, index) = request.index(app, uid)?;
     let body = whole_body(body).await?;
     let members = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body }).ok();
-    let unchanged = NodeRequest::json(Method::POST, index_path(uid, "/documents/fetch"), body);
+    let unchanged = NodeRequest::json(Method::POST, index_path(&index, "/documents/fetch"), body);
     match members.and_then(DocumentList::new) {
         Some(list) => list.answer(app, &snapshot, &index, &unchanged).await,
         None => worded_by_a_node(app, &snapshot, &unchanged).await,
@@ -136,7 +138,7 @@ impl DocumentList {
             return refused_by_a_node(app, snapshot, unchanged, foreign_filter).await;
         }
         // Every page of every list comes from the same replicas while they live.
-        let seed = xxh3_64(index.uid.as_str().as_bytes());
+        let seed = xxh3_64(index.node_uid.as_str().as_bytes());
         let mut read = IndexRead::of_all_shards(app, snapshot, index, seed);
         if let Some(ids) = &self.ids {
             read.shards = ids.iter().map(|id| shard_of_document_id(id, index.shard_count)).collect();
@@ -252,7 +254,7 @@ impl DocumentList {
         members.insert("offset".to_owned(), json!(part.from));
         members.insert("limit".to_owned(), json!(part.count));
         let body = Bytes::from(Value::Object(members).to_string());
-        NodeRequest::json(Method::POST, index_path(&read.index.uid, "/documents/fetch"), body)
+        NodeRequest::json(Method::POST, index_path(read.index, "/documents/fetch"), body)
     }
 }
 

@@ -9,11 +9,11 @@ use serde_json::{json, Value};
 
 use super::query_string::{self, percent_encode};
 use super::whole_index::{
-    accepted, custom_metadata, deletion_details, index_missing, index_path, submit, turn, write_of, Creation,
-    Explicitly,
+    accepted, custom_metadata, deletion_details, index_missing, index_path, node_path, submit, turn, write_of,
+    Creation, Explicitly,
 };
 use super::{whole_body, Answer, Body, Request, Verb};
-use crate::app::{record_of, App};
+use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, ShardSet};
 use crate::documents::{
     ids_from_delete_batch, MissingKey, PayloadError, PayloadFormat, PrimaryKeyRule, SplitBatch, SplitRules, Splitter,
@@ -69,7 +69,7 @@ pub async fn add(
 ) -> Result<Answer, ApiError> {
     let parameters = AddParameters::parse(request.query)?;
     let format = PayloadFormat::from_content_type(request.content_type, parameters.csv_delimiter.as_deref())?;
-    let known = app.index(uid).ok().map(|(_, index)| index);
+    let known = app.index_for_writes(uid);
     let own_key = known.as_ref().and_then(|index| index.primary_key.clone());
     let conflict = match (&own_key, &parameters.primary_key) {
         (Some(own), Some(asked)) if own != asked => Some(primary_key_conflict(own)),
@@ -146,36 +146,37 @@ async fn send_batch(
             "The index was created again meanwhile; send the documents again.",
         ));
     }
-    let (mut steps, mut record) = match &index {
-        Some(index) => (Vec::new(), record_of(index)),
+    let own_key = index.as_ref().and_then(|index| index.primary_key.as_deref());
+    if let (Some(key), Some(own)) = (batch.primary_key(), own_key) {
+        if key != own {
+            let error = primary_key_conflict(own);
+            return failed_task(app, request, uid, parameters, error, batch.document_count()).await;
+        }
+    }
+    let new_key = batch.primary_key().filter(|_| own_key.is_none()).map(str::to_owned);
+    let (mut steps, node_uid, change) = match &index {
+        Some(index) => {
+            let node_uid = index.node_uid.clone();
+            let change = new_key.map(|primary_key| IndexChange::PrimaryKey { node_uid: node_uid.clone(), primary_key });
+            (Vec::new(), node_uid, change)
+        }
         None if !request.rights.may_create(uid.as_str()) => {
             let error = ApiError::index_not_found(uid.as_str()).body;
             return failed_task(app, request, uid, parameters, error, batch.document_count()).await;
         }
         None => {
-            let creation = Creation::of(app, uid, None, Explicitly::No);
-            (creation.steps, creation.record)
+            let Creation { steps, mut record } = Creation::of(app, uid, None, Explicitly::No);
+            record.primary_key = new_key;
+            (steps, record.node_uid().clone(), Some(IndexChange::Put(record)))
         }
     };
-    let mut is_changed = index.is_none();
-    match (batch.primary_key(), &record.primary_key) {
-        (Some(key), None) => {
-            record.primary_key = Some(key.to_owned());
-            is_changed = true;
-        }
-        (Some(key), Some(own)) if key != own => {
-            let error = primary_key_conflict(own);
-            return failed_task(app, request, uid, parameters, error, batch.document_count()).await;
-        }
-        _ => {}
-    }
     let shards: ShardSet = batch.shards().collect();
     let details = |indexed: Value| json!({ "receivedDocuments": batch.document_count(), "indexedDocuments": indexed });
     if !shards.is_empty() {
         let query = parameters.for_nodes(batch.primary_key().unwrap_or_default());
         steps.push(Step {
             method: if verb == Verb::Put { Method::PUT } else { Method::POST },
-            path_and_query: index_path(uid, "/documents") + &query,
+            path_and_query: node_path(&node_uid, "/documents") + &query,
             kind: TaskKind::DocumentAdditionOrUpdate,
             takes_metadata: true,
             shards: shards.clone(),
@@ -190,13 +191,15 @@ async fn send_batch(
     }
     let write = Write {
         kind: TaskKind::DocumentAdditionOrUpdate,
-        reach: if is_changed { Reach::WholeIndex } else { Reach::Documents },
+        reach: if change.is_some() { Reach::WholeIndex } else { Reach::Documents },
         index_uid: uid.clone(),
+        node_uid,
         shard_count,
         details: details(if shards.is_empty() { json!(0) } else { Value::Null }),
         custom_metadata: parameters.custom_metadata.clone(),
         steps,
-        change: is_changed.then_some(IndexChange::Put(record)),
+        change,
+        conclusion: None,
         idempotency: None,
     };
     submit(app, request, write, turn).await
@@ -204,7 +207,7 @@ async fn send_batch(
 
 /// The batch's turn, and the index as it is then. A batch that changes the index's record has the index for itself.
 async fn turn_of_batch(app: &App, uid: &IndexUid, batch: &SplitBatch) -> Result<(Turn, Option<Arc<Index>>), ApiError> {
-    let index = || app.index(uid).ok().map(|(_, index)| index);
+    let index = || app.index_for_writes(uid);
     let has_key = |index: &Option<Arc<Index>>| index.as_ref().is_some_and(|index| index.primary_key.is_some());
     if has_key(&index()) {
         let turn = turn(app, uid, Scope::Keys(batch.key_hashes())).await?;
@@ -222,18 +225,18 @@ pub async fn delete_one(app: &App, uid: &IndexUid, id: &str, request: &Request<'
     let custom_metadata = custom_metadata(request)?;
     let hash = Shard::hash_of_key(id);
     let turn = turn(app, uid, Scope::Keys(&[hash])).await?;
-    let Ok((_, index)) = app.index(uid) else {
+    let Some(index) = app.index_for_writes(uid) else {
         return index_missing(app, request, uid, TaskKind::DocumentDeletion, deletion_details(1, None, Some(0))).await;
     };
     let step = Step {
         method: Method::DELETE,
-        path_and_query: index_path(uid, &format!("/documents/{}", percent_encode(id))),
+        path_and_query: index_path(&index, &format!("/documents/{}", percent_encode(id))),
         kind: TaskKind::DocumentDeletion,
         takes_metadata: true,
         shards: [Shard::of_hash(hash, index.shard_count)].into_iter().collect(),
         body: StepBody::Empty,
     };
-    delete_by_ids(app, request, &index, step, 1, custom_metadata, turn).await
+    delete_by_ids(app, request, uid, &index, step, 1, custom_metadata, turn).await
 }
 
 pub async fn delete_batch(
@@ -246,7 +249,7 @@ pub async fn delete_batch(
     let ids = ids_from_delete_batch(&whole_body(body).await?)?;
     let hashes: Vec<u64> = ids.iter().map(|id| Shard::hash_of_key(id)).collect();
     let turn = turn(app, uid, Scope::Keys(&hashes)).await?;
-    let Ok((_, index)) = app.index(uid) else {
+    let Some(index) = app.index_for_writes(uid) else {
         return index_missing(
             app,
             request,
@@ -271,18 +274,20 @@ pub async fn delete_batch(
     }
     let step = Step {
         method: Method::POST,
-        path_and_query: index_path(uid, "/documents/delete-batch"),
+        path_and_query: index_path(&index, "/documents/delete-batch"),
         kind: TaskKind::DocumentDeletion,
         takes_metadata: true,
         shards: elements.keys().copied().collect(),
         body: StepBody::Elements(elements.into_iter().map(|(shard, ids)| (shard, vec![Bytes::from(ids)])).collect()),
     };
-    delete_by_ids(app, request, &index, step, ids.len(), custom_metadata, turn).await
+    delete_by_ids(app, request, uid, &index, step, ids.len(), custom_metadata, turn).await
 }
 
+#[allow(clippy::too_many_arguments)]
 async fn delete_by_ids(
     app: &App,
     request: &Request<'_>,
+    uid: &IndexUid,
     index: &Index,
     step: Step,
     provided_ids: usize,
@@ -290,7 +295,7 @@ async fn delete_by_ids(
     turn: Turn,
 ) -> Result<Answer, ApiError> {
     let details = deletion_details(provided_ids, None, None);
-    let write = write_of(index, TaskKind::DocumentDeletion, details, step, None);
+    let write = write_of(uid, index, TaskKind::DocumentDeletion, details, step, None);
     let write = Write { reach: Reach::Documents, custom_metadata, ..write };
     submit(app, request, write, turn).await
 }

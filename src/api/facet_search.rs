@@ -22,9 +22,9 @@ pub async fn facet_search(
     request: &Request<'_>,
     body: &mut dyn Body,
 ) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+    let (snapshot, index) = request.index(app, uid)?;
     let body = whole_body(body).await?;
-    let path = index_path(uid, "/facet-search");
+    let path = index_path(&index, "/facet-search");
     let parsed: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
     let facet = parsed.as_ref().and_then(|members| members.get("facetName")).and_then(Value::as_str).map(str::to_owned);
     let (Some(mut members), Some(facet)) = (parsed, facet) else {

@@ -79,7 +79,7 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
 /// Puts all stages to the nodes at once, and merges what comes back.
 pub async fn answer(read: &IndexRead<'_>, StagedSearch { search, stages }: StagedSearch) -> Result<Answer, ApiError> {
     let facts = &facts::of(read.index);
-    let path = &index_path(&read.index.uid, "/search");
+    let path = &index_path(read.index, "/search");
     let reads = stages.iter().map(|(words, stage)| async move {
         let request_for =
             |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), stage.leg_body(shards, facts));
@@ -132,7 +132,7 @@ impl WordCounts {
         search: &SearchRequest,
         words: &QueryWords<'_>,
     ) -> Result<Option<Self>, ApiError> {
-        let path = &index_path(&read.index.uid, "/search");
+        let path = &index_path(read.index, "/search");
         let restricted = &AtomicBool::new(false);
         let queries = words.count_queries();
         let reads = queries.iter().map(|query| async move {

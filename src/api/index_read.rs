@@ -77,16 +77,20 @@ impl<'a> IndexRead<'a> {
         let request_for =
             |leg: &CoveringLeg| request_for(&leg.shards, restriction::needed(snapshot, index.shard_count, leg));
         let outcome = app.scatter.read(snapshot, index, shards, *seed, request_for).await?;
-        let outcome = complete_enough(app, outcome)?;
+        let outcome = complete_enough(app, snapshot, outcome)?;
         let legs = outcome.legs.into_iter().map(|leg| Leg { shards: leg.shards, body: leg.answer.body });
         Ok((legs.collect(), outcome.missing))
     }
 }
 
 /// Applies `unavailable_shard_policy` to a read that lacks shards. A read that lacks all of them is refused in any case.
-fn complete_enough(app: &App, outcome: ReadOutcome) -> Result<ReadOutcome, ApiError> {
+fn complete_enough(app: &App, snapshot: &Snapshot, outcome: ReadOutcome) -> Result<ReadOutcome, ApiError> {
     if outcome.missing.is_empty() {
         return Ok(outcome);
+    }
+    // Whoever asks for fresh settings does not want an answer from fewer shards.
+    if let Some(floor) = snapshot.settings_floor() {
+        return Err(settings_stale(floor));
     }
     app.metrics.scatter_partial_responses.inc();
     app.metrics.degraded_shards.inc_by(outcome.missing.len() as u64);
@@ -95,6 +99,11 @@ fn complete_enough(app: &App, outcome: ReadOutcome) -> Result<ReadOutcome, ApiEr
         return Err(shards_unavailable(&outcome.missing));
     }
     Ok(outcome)
+}
+
+pub fn settings_stale(floor: u64) -> ApiError {
+    let message = format!("Too few nodes are known to have version {floor} of the index's settings, or a later one.");
+    ApiError::new(Code::MiroirSettingsVersionStale, message)
 }
 
 pub fn shards_unavailable(missing: &[Shard]) -> ApiError {

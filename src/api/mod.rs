@@ -21,6 +21,7 @@ mod keys;
 mod query_string;
 mod query_words;
 pub mod refused;
+mod renaming;
 mod reserved_attributes;
 mod restriction;
 mod route;
@@ -34,21 +35,24 @@ mod task_cancelation;
 mod tasks;
 mod whole_index;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::Method;
 
 use crate::app::App;
 use crate::auth::Rights;
-use crate::cluster::NodeIndex;
+use crate::cluster::{AliasKind, Index, IndexUid, NodeIndex, Snapshot};
 use crate::documents::MemoryShare;
 use crate::error::{ApiError, Code};
 use crate::tasks::Idempotency;
 use idempotency::KeyedRequest;
 
-pub use answer::Answer;
+pub use answer::{Answer, SettingsMark};
 pub use idempotency::{IdempotencyKey, KeysUnderWay};
 pub use route::{Access, Route, Verb};
+pub use whole_index::delete_index;
 
 /// What a handler sees of a request.
 #[derive(Clone, Copy)]
@@ -59,11 +63,23 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// What the client may do: its action on the index that the path names has been checked.
     pub rights: &'a Rights,
+    /// Value of `X-Miroir-Min-Settings-Version`.
+    pub min_settings_version: Option<u64>,
     /// Set while a write is carried out under a client's `Idempotency-Key`.
     pub keyed: Option<&'a KeyedRequest<'a>>,
 }
 
 impl Request<'_> {
+    /// The snapshot that this request is to keep, with the index that it reads. Nodes whose settings are older than the request
+    /// accepts are not chosen from it.
+    fn index(&self, app: &App, uid: &IndexUid) -> Result<(Arc<Snapshot>, Arc<Index>), ApiError> {
+        let (snapshot, index) = app.index(uid)?;
+        let Some(floor) = self.min_settings_version else { return Ok((snapshot, index)) };
+        let view = snapshot.with_settings_floor(&index, floor);
+        let view = view.ok_or_else(|| index_read::settings_stale(floor))?;
+        Ok((Arc::new(view), index))
+    }
+
     /// What the task of this request is to carry.
     fn idempotency(&self) -> Result<Option<Idempotency>, ApiError> {
         self.keyed.map(KeyedRequest::idempotency).transpose()
@@ -85,7 +101,7 @@ pub trait Body: Send {
 const JSON_BODY_BYTES_MAX: usize = 20 << 20;
 
 /// Takes a whole body that is small by its nature.
-async fn whole_body(body: &mut dyn Body) -> Result<Bytes, ApiError> {
+pub async fn whole_body(body: &mut dyn Body) -> Result<Bytes, ApiError> {
     let Some(first) = body.next_chunk().await? else { return Ok(Bytes::new()) };
     let Some(second) = body.next_chunk().await? else { return Ok(first) };
     // Only now: most bodies of this kind are one chunk.
@@ -119,6 +135,9 @@ pub enum Plan {
 pub struct Forward {
     /// Nodes that can answer; the next is tried when one fails.
     pub candidates: Vec<NodeIndex>,
+    /// As nodes know the index.
+    pub path_and_query: String,
+    pub settings: Option<SettingsMark>,
     /// Whether the answer is a document, out of which the reserved fields are taken.
     pub is_document: bool,
 }
@@ -143,7 +162,50 @@ pub async fn plan(
     }
 }
 
+/// Carries a request out, and says in what it becomes how the settings of its index stood.
 async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
+    let before = SettingsMark::of(app, route);
+    let result = handle(app, route, request, body).await;
+    let Some(before) = before else { return result };
+    // What was true before or after may have been true for some leg.
+    let mark = before.and(SettingsMark::of(app, route));
+    match result {
+        Ok(Plan::Answer(answer)) => Ok(Plan::Answer(Answer { settings: Some(mark), ..answer })),
+        Ok(Plan::Forward(forward)) => Ok(Plan::Forward(Forward { settings: Some(mark), ..forward })),
+        Err(error) => Err(in_clients_words(app, route, error)),
+    }
+}
+
+/// The route with an index in the place of an alias. A request resolves its alias once, and keeps the snapshot until it has been
+/// answered: what the alias stood for then is not deleted before.
+pub fn without_alias(snapshot: &Snapshot, route: Route) -> Result<Route, ApiError> {
+    let Some(alias) = route.index_uid().and_then(|uid| snapshot.alias(uid)) else { return Ok(route) };
+    match (alias.kind, alias.targets.as_slice()) {
+        (AliasKind::Single, [target]) => Ok(route.of_index(target)),
+        _ if route.writes() => {
+            let message = format!("Alias `{}` stands for several indexes and cannot be written.", alias.name);
+            Err(ApiError::new(Code::MiroirMultiAliasNotWritable, message))
+        }
+        _ => {
+            let message = format!(
+                "Miroir does not read alias `{}`, which stands for several indexes, by this route.",
+                alias.name
+            );
+            Err(ApiError::new(Code::MiroirNotSupported, message))
+        }
+    }
+}
+
+/// A node's error, with the index called as the client calls it.
+fn in_clients_words(app: &App, route: &Route, error: ApiError) -> ApiError {
+    let snapshot = app.cluster.snapshot();
+    match route.index_uid().and_then(|uid| Some((uid, snapshot.index(uid)?))) {
+        Some((uid, index)) => ApiError { body: error.body.naming(&index.node_uid, uid), ..error },
+        None => error,
+    }
+}
+
+async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
     Ok(match route {
         Route::Health => server_info::health().into(),
         Route::Version => server_info::version(app)?,
@@ -151,20 +213,22 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
         Route::Indexes(Verb::Get) => indexes::list(app, request)?.into(),
         Route::Indexes(_) => indexes::create(app, request, body).await?.into(),
         Route::Index(uid, Verb::Delete) => indexes::delete(app, uid, request).await?.into(),
+        Route::Index(uid, Verb::Patch) => indexes::update(app, uid, request, body).await?.into(),
+        Route::SwapIndexes => renaming::swap(app, request, body).await?.into(),
         Route::Index(uid, _) => indexes::get(app, uid)?.into(),
-        Route::IndexStats(uid) => stats::one(app, uid).await?.into(),
+        Route::IndexStats(uid) => stats::one(app, uid, request).await?.into(),
         Route::Settings(uid, sub, verb) => {
             settings::handle(app, uid, sub.as_deref(), *verb, request, body).await?.into()
         }
         Route::Documents(uid, Verb::Get) => document_list::list(app, uid, request).await?.into(),
         Route::Documents(uid, Verb::Delete) => whole_index::delete_all(app, uid, request).await?.into(),
         Route::Documents(uid, verb) => documents_write::add(app, uid, *verb, request, body).await?.into(),
-        Route::DocumentsFetch(uid) => document_list::fetch(app, uid, body).await?.into(),
+        Route::DocumentsFetch(uid) => document_list::fetch(app, uid, request, body).await?.into(),
         Route::DocumentsDeleteBatch(uid) => documents_write::delete_batch(app, uid, request, body).await?.into(),
         Route::DocumentsDelete(uid) => whole_index::delete_by_filter(app, uid, request, body).await?.into(),
         Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
-        Route::Document(uid, id, _) => document_by_id::one(app, uid, id)?,
+        Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, request, body).await?.into(),
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
@@ -178,6 +242,6 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
         Route::Batches => batches::list(app, request).await?.into(),
         Route::Batch(uid) => batches::get(app, *uid, request.rights).await?.into(),
         Route::Task(uid) => tasks::get(app, *uid, request.rights).await?.into(),
-        Route::Admin(route) => crate::admin::answer(app, *route).await?.into(),
+        Route::Admin(route) => crate::admin::answer(app, route, request, body).await?.into(),
     })
 }

@@ -27,6 +27,7 @@ pub enum Route {
     Indexes(Verb),
     Index(IndexUid, Verb),
     IndexStats(IndexUid),
+    SwapIndexes,
     /// With the name of the sub-route, if any.
     Settings(IndexUid, Option<String>, Verb),
     Documents(IndexUid, Verb),
@@ -98,7 +99,7 @@ impl Route {
             (["version"], Get) => Route::Version,
             (["stats"], Get) => Route::Stats,
             (["indexes"], Get | Post) => Route::Indexes(verb),
-            (["indexes", uid], Get | Delete) => Route::Index(index(uid)?, verb),
+            (["indexes", uid], Get | Patch | Delete) => Route::Index(index(uid)?, verb),
             (["indexes", uid, "stats"], Get) => Route::IndexStats(index(uid)?),
             (["indexes", uid, "settings"], Get | Patch | Delete) => Route::Settings(index(uid)?, None, verb),
             (["indexes", uid, "settings", sub], Get | Put | Patch | Delete) => {
@@ -114,6 +115,7 @@ impl Route {
             }
             (["indexes", uid, "search"], Get | Post) => Route::Search(index(uid)?, verb),
             (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
+            (["swap-indexes"], Post) => Route::SwapIndexes,
             (["tasks"], Get | Delete) => Route::Tasks(verb),
             (["tasks", "cancel"], Post) => Route::TasksCancel,
             (["batches"], Get) => Route::Batches,
@@ -121,7 +123,10 @@ impl Route {
             (["tasks", uid], Get) => Route::Task(task_uid(uid)?),
             (["keys"], Get | Post) => Route::Keys(verb),
             (["keys", key], Get | Patch | Delete) => Route::Key(percent_decode(key).into_owned(), verb),
-            (["_miroir", rest @ ..], Get) => Route::Admin(AdminRoute::recognise(rest).ok_or_else(|| not_found(path))?),
+            (["_miroir", rest @ ..], _) => match AdminRoute::recognise(rest, verb) {
+                Some(route) => Route::Admin(route),
+                None => return Ok(None),
+            },
             _ => return Ok(None),
         };
         Ok(Some(route))
@@ -140,6 +145,7 @@ impl Route {
             Route::Index(uid, Delete) => (Action::IndexesDelete, Some(uid)),
             Route::Index(uid, _) => (Action::IndexesUpdate, Some(uid)),
             Route::IndexStats(uid) => (Action::StatsGet, Some(uid)),
+            Route::SwapIndexes => (Action::IndexesSwap, None),
             Route::Settings(uid, _, Get) => (Action::SettingsGet, Some(uid)),
             Route::Settings(uid, ..) => (Action::SettingsUpdate, Some(uid)),
             Route::Documents(uid, Get) | Route::DocumentsFetch(uid) | Route::Document(uid, _, Get) => {
@@ -163,6 +169,50 @@ impl Route {
         Access::Action(action, index)
     }
 
+    /// The index in its path.
+    pub fn index_uid(&self) -> Option<&IndexUid> {
+        match self {
+            Route::Index(uid, _)
+            | Route::IndexStats(uid)
+            | Route::Settings(uid, _, _)
+            | Route::Documents(uid, _)
+            | Route::DocumentsFetch(uid)
+            | Route::DocumentsDeleteBatch(uid)
+            | Route::DocumentsDelete(uid)
+            | Route::DocumentsEdit(uid)
+            | Route::Document(uid, _, _)
+            | Route::Search(uid, _)
+            | Route::FacetSearch(uid) => Some(uid),
+            _ => None,
+        }
+    }
+
+    /// The same route of another index.
+    #[must_use]
+    pub fn of_index(mut self, uid: &IndexUid) -> Self {
+        if let Some(own) = self.index_uid_mut() {
+            *own = uid.clone();
+        }
+        self
+    }
+
+    fn index_uid_mut(&mut self) -> Option<&mut IndexUid> {
+        match self {
+            Route::Index(uid, _)
+            | Route::IndexStats(uid)
+            | Route::Settings(uid, _, _)
+            | Route::Documents(uid, _)
+            | Route::DocumentsFetch(uid)
+            | Route::DocumentsDeleteBatch(uid)
+            | Route::DocumentsDelete(uid)
+            | Route::DocumentsEdit(uid)
+            | Route::Document(uid, _, _)
+            | Route::Search(uid, _)
+            | Route::FacetSearch(uid) => Some(uid),
+            _ => None,
+        }
+    }
+
     /// Whether it makes a task: such a request is seen through once it has begun, and may carry an `Idempotency-Key`.
     pub fn writes(&self) -> bool {
         match self {
@@ -172,7 +222,9 @@ impl Route {
             | Route::Documents(_, verb)
             | Route::Document(_, _, verb)
             | Route::Tasks(verb) => *verb != Verb::Get,
-            Route::DocumentsDelete(_)
+            Route::Admin(route) => route.writes(),
+            Route::SwapIndexes
+            | Route::DocumentsDelete(_)
             | Route::DocumentsDeleteBatch(_)
             | Route::DocumentsEdit(_)
             | Route::TasksCancel => true,
@@ -194,6 +246,7 @@ impl Route {
             Route::Indexes(_) => "/indexes",
             Route::Index(..) => "/indexes/{uid}",
             Route::IndexStats(_) => "/indexes/{uid}/stats",
+            Route::SwapIndexes => "/swap-indexes",
             Route::Settings(..) => "/indexes/{uid}/settings",
             Route::Documents(..) => "/indexes/{uid}/documents",
             Route::DocumentsFetch(_) => "/indexes/{uid}/documents/fetch",
@@ -240,7 +293,7 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
 }
 
 /// Families of Meilisearch's routes that are still to be built: clients learn that it is Miroir who lacks them.
-const UNSERVED: [&str; 3] = ["multi-search", "swap-indexes", "experimental-features"];
+const UNSERVED: [&str; 2] = ["multi-search", "experimental-features"];
 
 fn unserved(method: &Method, path: &str) -> ApiError {
     if let Some(refusal) = refused::refusal(method, path) {

@@ -20,12 +20,13 @@ pub async fn search(
     request: &Request<'_>,
     body: &mut dyn Body,
 ) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+    let (snapshot, index) = request.index(app, uid)?;
     let (parsed, unchanged) = if verb == Verb::Get {
-        (SearchRequest::from_query(request.query.unwrap_or("")), NodeRequest::get(request.path_and_query))
+        let query = request.query.unwrap_or("");
+        (SearchRequest::from_query(query), NodeRequest::get(index_path(&index, "/search?") + query))
     } else {
         let body = whole_body(body).await?;
-        (SearchRequest::from_json(&body), NodeRequest::json(Method::POST, index_path(uid, "/search"), body))
+        (SearchRequest::from_json(&body), NodeRequest::json(Method::POST, index_path(&index, "/search"), body))
     };
     match parsed {
         ParsedSearch::Search(search) if search.filter().is_foreign() => {
@@ -53,7 +54,7 @@ async fn planned(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRe
 
 async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answer, ApiError> {
     let facts = facts::of(read.index);
-    let path = index_path(&read.index.uid, "/search");
+    let path = index_path(read.index, "/search");
     let request_for =
         |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, &facts));
     let (legs, missing) = read.legs(request_for).await?;

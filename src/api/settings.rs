@@ -8,32 +8,18 @@ use http::Method;
 use serde_json::{json, Map, Value};
 
 use super::search::worded_by_a_node;
-use super::whole_index::{index_missing, index_path, submit, to_all, turn, Creation, Explicitly};
+use super::whole_index::{index_missing, index_path, node_path, submit, to_all, turn, Creation, Explicitly};
 use super::{facts, whole_body, Answer, Body, Request, Verb};
-use crate::app::{record_of, App};
+use crate::app::App;
 use crate::cluster::{Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
+use crate::settings::{pending, record_patch, recorded_part};
 use crate::store::IndexChange;
-use crate::tasks::TaskKind;
+use crate::tasks::{Conclusion, TaskKind};
 use crate::writes::{Reach, Scope, StepBody, Write};
-
-/// The settings that reading depends on, and which are therefore kept in the index's record: what the merge must know, and what
-/// decides how a query is split into words.
-const RECORDED: [&str; 10] = [
-    "dictionary",
-    "displayedAttributes",
-    "distinctAttribute",
-    "faceting",
-    "localizedAttributes",
-    "nonSeparatorTokens",
-    "pagination",
-    "rankingRules",
-    "separatorTokens",
-    "stopWords",
-];
 
 /// Sub-routes and whether they are changed by `PATCH` (objects, which are merged) or by `PUT`.
 const SUB_ROUTES: [(&str, Verb); 23] = [
@@ -126,18 +112,20 @@ async fn read(app: &App, uid: &IndexUid, member: Option<&str>) -> Result<Answer,
             None => {
                 let sub_route =
                     SUB_ROUTES.iter().find(|(name, _)| camel_case(name) == member).map_or("", |(name, _)| *name);
-                worded_by_a_node(app, &snapshot, &NodeRequest::get(index_path(uid, &format!("/settings/{sub_route}"))))
-                    .await
+                worded_by_a_node(
+                    app,
+                    &snapshot,
+                    &NodeRequest::get(index_path(&index, &format!("/settings/{sub_route}"))),
+                )
+                .await
             }
         },
     }
 }
 
 async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Map<String, Value>, ApiError> {
-    let answer = app
-        .scatter
-        .first_answer(&snapshot.nodes_for(&index.uid), &NodeRequest::get(index_path(&index.uid, "/settings")))
-        .await?;
+    let answer =
+        app.scatter.first_answer(&snapshot.nodes_for(index), &NodeRequest::get(index_path(index, "/settings"))).await?;
     serde_json::from_slice(&answer.body)
         .map_err(|error| ApiError::new(Code::Internal, format!("A node's settings cannot be read: {error}.")))
 }
@@ -171,33 +159,6 @@ fn add_own(mut patch: Map<String, Value>, recorded: &Value) -> Map<String, Value
     patch
 }
 
-/// The recorded settings after a patch: objects are merged, null restores the default.
-fn record_patch(recorded: &Value, patch: &Map<String, Value>) -> Value {
-    let mut recorded = recorded.clone();
-    let relevant = patch.iter().filter(|(name, _)| RECORDED.contains(&name.as_str()));
-    merge_patch(&mut recorded, &Value::Object(relevant.map(|(name, value)| (name.clone(), value.clone())).collect()));
-    recorded
-}
-
-/// JSON merge patch, RFC 7396.
-fn merge_patch(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    let Value::Object(target) = target else { unreachable!("it was just made an object") };
-    for (name, value) in patch {
-        if value.is_null() {
-            target.remove(name);
-        } else {
-            merge_patch(target.entry(name.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
 async fn write(
     app: &App,
     request: &Request<'_>,
@@ -209,35 +170,44 @@ async fn write(
         return Err(ApiError::new(Code::MiroirReservedField, message));
     }
     let turn = turn(app, uid, Scope::Whole).await?;
-    let known = app.index(uid).ok().map(|(_, index)| index);
-    let (mut steps, mut record) = match &known {
-        Some(index) => (Vec::new(), record_of(index)),
+    let (mut steps, node_uid, shard_count, settings, change) = match app.index_for_writes(uid) {
+        Some(index) => (Vec::new(), index.node_uid.clone(), index.shard_count, proposed(app, &index), None),
         None if !request.rights.may_create(uid.as_str()) => {
             return index_missing(app, request, uid, TaskKind::SettingsUpdate, Value::Object(patch)).await;
         }
         None => {
-            let creation = Creation::of(app, uid, None, Explicitly::No);
-            (creation.steps, creation.record)
+            let Creation { steps, record } = Creation::of(app, uid, None, Explicitly::No);
+            let (node_uid, settings) = (record.node_uid().clone(), record.settings.clone());
+            (steps, node_uid, record.shard_count, settings, Some(IndexChange::Put(record)))
         }
     };
-    let recorded = record_patch(&record.settings, &patch);
-    let body = StepBody::Whole(Bytes::from(Value::Object(add_own(patch.clone(), &recorded)).to_string()));
-    let path = index_path(uid, "/settings");
-    steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, record.shard_count));
-    let is_changed = known.is_none() || recorded != record.settings;
-    record.settings = recorded;
+    let conclusion = Conclusion::Settings { patch: recorded_part(&patch) };
+    let settings = record_patch(&settings, &patch);
+    let body = StepBody::Whole(Bytes::from(Value::Object(add_own(patch.clone(), &settings)).to_string()));
+    let path = node_path(&node_uid, "/settings");
+    steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
     let write = Write {
         kind: TaskKind::SettingsUpdate,
         reach: Reach::WholeIndex,
         index_uid: uid.clone(),
-        shard_count: record.shard_count,
+        node_uid,
+        shard_count,
         details: Value::Object(patch),
         custom_metadata: None,
         steps,
-        change: is_changed.then_some(IndexChange::Put(record)),
+        change,
+        conclusion: Some(conclusion),
         idempotency: None,
     };
     submit(app, request, write, turn).await
+}
+
+/// The recorded settings as they will be once all changes that have been taken are committed.
+fn proposed(app: &App, index: &Index) -> Value {
+    pending(app, &index.node_uid).iter().fold(index.settings.clone(), |settings, task| match &task.conclusion {
+        Some(Conclusion::Settings { patch }) => record_patch(&settings, patch),
+        _ => settings,
+    })
 }
 
 fn mentions_own_field(attributes: &Value) -> bool {
@@ -276,13 +246,6 @@ mod tests {
         let recorded = record_patch(&json!({}), &patch);
         assert_eq!(recorded, json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
         assert_eq!(add_own(patch, &recorded)["faceting"]["maxValuesPerFacet"], 100_000);
-    }
-
-    #[test]
-    fn a_null_restores_the_default_in_the_record() {
-        let recorded = json!({ "distinctAttribute": "sku", "pagination": { "maxTotalHits": 10 } });
-        let patch = object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "synonyms": {} }));
-        assert_eq!(record_patch(&recorded, &patch), json!({ "pagination": { "maxTotalHits": 20 } }));
     }
 
     #[test]

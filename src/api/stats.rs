@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{json, Map, Value};
 use time::OffsetDateTime;
 
-use super::index_read::IndexRead;
+use super::index_read::{shards_unavailable, IndexRead};
 use super::whole_index::index_path;
-use super::{restriction, Answer};
+use super::{restriction, Answer, Request};
 use crate::app::App;
 use crate::auth::Rights;
 use crate::cluster::{Index, IndexUid, NodeIndex, Shard, Snapshot};
@@ -29,8 +29,8 @@ struct NodeStats {
     field_distribution: BTreeMap<String, u64>,
 }
 
-pub async fn one(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
+pub async fn one(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
+    let (snapshot, index) = request.index(app, uid)?;
     let (stats, missing) = of_index(app, &snapshot, &index).await?;
     Ok(Answer::json(200, &stats).without_shards(&missing))
 }
@@ -70,18 +70,31 @@ async fn database_sizes(app: &App, snapshot: &Snapshot) -> (u64, u64) {
     })
 }
 
-/// The number of documents is counted by shards, so that it is exact whatever else a node holds. Distribution of fields and
-/// sizes, which nodes only know of themselves, are summed over one copy: the nodes of one group, by its number of replicas.
-async fn of_index(app: &App, snapshot: &Snapshot, index: &Index) -> Result<(Value, Vec<Shard>), ApiError> {
+/// How many documents an index has, or an error if some shard does not say.
+pub async fn number_of_documents(app: &App, index: &Index) -> Result<u64, ApiError> {
+    let (documents, missing) = count_documents(app, &app.cluster.snapshot(), index).await?;
+    if missing.is_empty() {
+        Ok(documents)
+    } else {
+        Err(shards_unavailable(&missing))
+    }
+}
+
+async fn count_documents(app: &App, snapshot: &Snapshot, index: &Index) -> Result<(u64, Vec<Shard>), ApiError> {
     let count = |shards: Option<&[Shard]>| {
         let filter = shards.map_or(Value::Null, |shards| restriction::restrict(Value::Null, shards));
         let body = json!({ "limit": 0, "filter": filter });
-        NodeRequest::json(Method::POST, index_path(&index.uid, "/documents/fetch"), Bytes::from(body.to_string()))
+        NodeRequest::json(Method::POST, index_path(index, "/documents/fetch"), Bytes::from(body.to_string()))
     };
     let (legs, missing) = IndexRead::of_all_shards(app, snapshot, index, 0).legs(count).await?;
-    let documents: u64 = legs.iter().filter_map(|leg| total_of_list(&leg.body)).sum();
+    Ok((legs.iter().filter_map(|leg| total_of_list(&leg.body)).sum(), missing))
+}
 
-    let request = NodeRequest::get(index_path(&index.uid, "/stats"));
+/// The number of documents is counted by shards, so that it is exact whatever else a node holds. Distribution of fields and
+/// sizes, which nodes only know of themselves, are summed over one copy: the nodes of one group, by its number of replicas.
+async fn of_index(app: &App, snapshot: &Snapshot, index: &Index) -> Result<(Value, Vec<Shard>), ApiError> {
+    let (documents, missing) = count_documents(app, snapshot, index).await?;
+    let request = NodeRequest::get(index_path(index, "/stats"));
     let serving = |nodes: &[NodeIndex]| -> Vec<NodeIndex> {
         nodes.iter().copied().filter(|&node| snapshot.state(node).serves_reads()).collect()
     };

@@ -1,6 +1,7 @@
 //! Writes that concern a whole index, and so go to every node: creation, deletion, settings, delete all, delete by filter.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use super::query_string::{self, percent_encode};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{Index, IndexUid, Shard, ShardSet};
+use crate::cluster::{free_node_uid, AliasError, Index, IndexUid, Shard, ShardSet};
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
@@ -19,9 +20,23 @@ use crate::store::{IndexChange, IndexRecord};
 use crate::tasks::{NewTask, Outcome, TaskKind};
 use crate::writes::{carry_out, settled, Reach, Scope, Step, StepBody, Turn, Write};
 
+/// How often a write that waits for a swap looks whether it has been carried out.
+const SWAP_POLL: Duration = Duration::from_millis(10);
+
 /// Waits for the earlier writes that a write of `scope` conflicts with.
+///
+/// Whoever has an index for itself may create it, which must wait while the name still stands for another one to readers.
 pub async fn turn(app: &App, uid: &IndexUid, scope: Scope<'_>) -> Result<Turn, ApiError> {
-    app.order.turn(uid, scope, Instant::now() + app.request_timeout()).await
+    let deadline = Instant::now() + app.request_timeout();
+    let turn = app.order.turn(uid, scope, deadline).await?;
+    while matches!(scope, Scope::Whole) && app.cluster.snapshot().is_being_vacated(uid) {
+        if Instant::now() >= deadline {
+            let message = format!("The index `{uid}` is still being swapped or renamed; come back later.");
+            return Err(ApiError::new(Code::MiroirTooBusy, message));
+        }
+        tokio::time::sleep(SWAP_POLL).await;
+    }
+    Ok(turn)
 }
 
 /// Carries a write out for `request`, and answers with the summary of its task.
@@ -54,9 +69,14 @@ pub fn deletion_details(provided_ids: usize, filter: Option<&str>, deleted: Opti
     json!({ "providedIds": provided_ids, "originalFilter": filter, "deletedDocuments": deleted })
 }
 
-/// `/indexes/{uid}` with an optional rest, as nodes know it.
-pub fn index_path(uid: &IndexUid, rest: &str) -> String {
-    format!("/indexes/{}{rest}", percent_encode(uid.as_str()))
+/// `/indexes/{uid}` with an optional rest, as nodes know the index.
+pub fn index_path(index: &Index, rest: &str) -> String {
+    node_path(&index.node_uid, rest)
+}
+
+/// The same for an index that may not exist yet.
+pub fn node_path(node_uid: &IndexUid, rest: &str) -> String {
+    format!("/indexes/{}{rest}", percent_encode(node_uid.as_str()))
 }
 
 /// All shards of an index.
@@ -69,17 +89,26 @@ pub fn to_all(kind: TaskKind, method: Method, path_and_query: String, body: Step
     Step { method, path_and_query, kind, takes_metadata: false, shards: all_shards(shard_count), body }
 }
 
-/// A write of `index` as a whole, made of one request to every node.
-pub fn write_of(index: &Index, kind: TaskKind, details: Value, step: Step, change: Option<IndexChange>) -> Write {
+/// A write of an index as a whole, made of one request to every node. `uid` is what the client calls it.
+pub fn write_of(
+    uid: &IndexUid,
+    index: &Index,
+    kind: TaskKind,
+    details: Value,
+    step: Step,
+    change: Option<IndexChange>,
+) -> Write {
     Write {
         kind,
         reach: Reach::WholeIndex,
-        index_uid: index.uid.clone(),
+        index_uid: uid.clone(),
+        node_uid: index.node_uid.clone(),
         shard_count: index.shard_count,
         details,
         custom_metadata: None,
         steps: vec![step],
         change,
+        conclusion: None,
         idempotency: None,
     }
 }
@@ -110,23 +139,29 @@ impl Creation {
     /// Implicit creation is a request for settings, which nodes take as creation too.
     pub fn of(app: &App, uid: &IndexUid, primary_key: Option<&str>, explicitly: Explicitly) -> Self {
         let shard_count = app.config.shards;
+        let snapshot = app.cluster.snapshot();
+        let node_uid = free_node_uid(uid, |node_uid| snapshot.index_on_nodes(node_uid).is_some());
         let mut steps = Vec::new();
         if explicitly == Explicitly::Yes {
-            let body = json!({ "uid": uid.as_str(), "primaryKey": primary_key });
+            let body = json!({ "uid": node_uid.as_str(), "primaryKey": primary_key });
             let body = StepBody::Whole(Bytes::from(body.to_string()));
             steps.push(to_all(TaskKind::IndexCreation, Method::POST, "/indexes".to_owned(), body, shard_count));
         }
-        let path = index_path(uid, "/settings");
+        let path = node_path(&node_uid, "/settings");
         let body = StepBody::Whole(own_settings());
         steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
         let now = OffsetDateTime::now_utc();
         let record = IndexRecord {
             uid: uid.clone(),
+            other_node_uid: Some(node_uid).filter(|node_uid| node_uid != uid),
             primary_key: primary_key.map(str::to_owned),
             shard_count,
             created_at: now,
             updated_at: now,
             settings: Value::Object(Map::new()),
+            settings_version: 0,
+            verified_settings: None,
+            is_frozen: false,
         };
         Self { steps, record }
     }
@@ -145,11 +180,13 @@ pub async fn create_index(
         kind: TaskKind::IndexCreation,
         reach: Reach::WholeIndex,
         index_uid: uid.clone(),
+        node_uid: record.node_uid().clone(),
         shard_count: record.shard_count,
         details: json!({ "primaryKey": primary_key }),
         custom_metadata: None,
         steps,
         change: Some(IndexChange::Put(record)),
+        conclusion: None,
         idempotency: None,
     };
     submit(app, request, write, turn).await
@@ -160,12 +197,12 @@ pub async fn delete_all(app: &App, uid: &IndexUid, request: &Request<'_>) -> Res
     let turn = turn(app, uid, Scope::Whole).await?;
     // Meilisearch names neither ids nor a filter here.
     let details = |deleted: Option<u64>| json!({ "deletedDocuments": deleted });
-    let Ok((_, index)) = app.index(uid) else {
+    let Some(index) = app.index_for_writes(uid) else {
         return index_missing(app, request, uid, TaskKind::DocumentDeletion, details(Some(0))).await;
     };
-    let path = index_path(uid, "/documents");
+    let path = index_path(&index, "/documents");
     let step = to_all(TaskKind::DocumentDeletion, Method::DELETE, path, StepBody::Empty, index.shard_count);
-    delete_documents(app, request, &index, step, details(None), custom_metadata, turn).await
+    delete_documents(app, request, uid, &index, step, details(None), custom_metadata, turn).await
 }
 
 pub async fn delete_by_filter(
@@ -184,19 +221,21 @@ pub async fn delete_by_filter(
     // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
     let original = filter.to_string();
     let turn = turn(app, uid, Scope::Whole).await?;
-    let Ok((_, index)) = app.index(uid) else {
+    let Some(index) = app.index_for_writes(uid) else {
         let details = deletion_details(0, Some(&original), Some(0));
         return index_missing(app, request, uid, TaskKind::DocumentDeletion, details).await;
     };
-    let path = index_path(uid, "/documents/delete");
+    let path = index_path(&index, "/documents/delete");
     let step = to_all(TaskKind::DocumentDeletion, Method::POST, path, StepBody::Whole(body), index.shard_count);
     let details = deletion_details(0, Some(&original), None);
-    delete_documents(app, request, &index, step, details, custom_metadata, turn).await
+    delete_documents(app, request, uid, &index, step, details, custom_metadata, turn).await
 }
 
+#[allow(clippy::too_many_arguments)]
 async fn delete_documents(
     app: &App,
     request: &Request<'_>,
+    uid: &IndexUid,
     index: &Arc<Index>,
     step: Step,
     details: Value,
@@ -204,7 +243,7 @@ async fn delete_documents(
     turn: Turn,
 ) -> Result<Answer, ApiError> {
     let step = Step { takes_metadata: true, ..step };
-    let write = Write { custom_metadata, ..write_of(index, TaskKind::DocumentDeletion, details, step, None) };
+    let write = Write { custom_metadata, ..write_of(uid, index, TaskKind::DocumentDeletion, details, step, None) };
     submit(app, request, write, turn).await
 }
 
@@ -220,15 +259,32 @@ pub fn custom_metadata(request: &Request<'_>) -> Result<Option<String>, ApiError
     Ok(metadata)
 }
 
+/// An alias must not be left without its index.
+pub fn refuse_if_targeted(app: &App, uid: &IndexUid) -> Result<(), ApiError> {
+    match app.cluster.snapshot().alias_of(uid) {
+        Some(alias) => Err(AliasError::StillTargeted { name: alias.name.clone(), index: uid.clone() }.into()),
+        None => Ok(()),
+    }
+}
+
+/// An index must not have the name of an alias, by which nobody would reach it.
+pub fn refuse_if_alias(app: &App, uid: &IndexUid) -> Result<(), ApiError> {
+    match app.cluster.snapshot().alias(uid) {
+        Some(_) => Err(ApiError::new(Code::MiroirAliasConflict, format!("`{uid}` is the name of an alias."))),
+        None => Ok(()),
+    }
+}
+
 /// Deletes an index on every node. Requests no longer see it from the moment at which the write has been taken.
 pub async fn delete_index(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
+    refuse_if_targeted(app, uid)?;
     let turn = turn(app, uid, Scope::Whole).await?;
-    let Ok((_, index)) = app.index(uid) else {
+    let Some(index) = app.index_for_writes(uid) else {
         return index_missing(app, request, uid, TaskKind::IndexDeletion, json!({ "deletedDocuments": 0 })).await;
     };
     let kind = TaskKind::IndexDeletion;
-    let step = to_all(kind, Method::DELETE, index_path(uid, ""), StepBody::Empty, index.shard_count);
+    let step = to_all(kind, Method::DELETE, index_path(&index, ""), StepBody::Empty, index.shard_count);
     let details = json!({ "deletedDocuments": null });
-    let write = write_of(&index, kind, details, step, Some(IndexChange::Delete(uid.clone())));
+    let write = write_of(uid, &index, kind, details, step, Some(IndexChange::Delete(index.node_uid.clone())));
     submit(app, request, write, turn).await
 }

@@ -2,13 +2,19 @@
 
 mod health_checks;
 mod metrics_endpoint;
+mod renamings;
 mod replica_logs;
+mod settings_changes;
+mod settings_drift;
 mod startup;
 mod task_reconciliation;
 
 pub use health_checks::HealthChecks;
 pub use metrics_endpoint::MetricsEndpoint;
+pub use renamings::Renamings;
 pub use replica_logs::ReplicaLogs;
+pub use settings_changes::SettingsChanges;
+pub use settings_drift::SettingsDrift;
 pub use startup::Startup;
 pub use task_reconciliation::TaskReconciliation;
 

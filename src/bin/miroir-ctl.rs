@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{bail, Context};
 use clap::{Parser, Subcommand};
 use miroir::conf::Config;
-use serde_json::Value;
+use serde_json::{json, Value};
 
 /// Longest wait for an answer of the admin API.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,9 +34,35 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Names that stand for indexes
+    #[command(subcommand)]
+    Alias(AliasCommand),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum AliasCommand {
+    /// All aliases and what they stand for
+    List {
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// One alias with its last flips, as JSON
+    Get { name: String },
+    /// Make an alias stand for an index, or for several that are searched as one
+    Set {
+        name: String,
+        #[arg(required = true)]
+        indexes: Vec<String>,
+        /// An alias that is only searched, even if it stands for a single index now
+        #[arg(long)]
+        multi: bool,
+    },
+    /// Remove an alias; the index stays
+    Delete { name: String },
 }
 
 #[derive(Subcommand)]
@@ -49,6 +75,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         Command::Status { json } => status(&cli, *json),
+        Command::Alias(command) => alias(&cli, command),
         Command::Config(ConfigCommand::Check { file }) => check(file),
     };
     result.unwrap_or_else(|error| {
@@ -77,15 +104,62 @@ fn status(cli: &Cli, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if covered { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
+fn alias(cli: &Cli, command: &AliasCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AliasCommand::List { json } => {
+            let aliases = get(cli, "/_miroir/aliases")?;
+            if *json {
+                println!("{aliases:#}");
+            } else {
+                println!("{:<24} {:<7} {:>8}  TARGETS", "ALIAS", "KIND", "VERSION");
+                for alias in aliases["aliases"].as_array().into_iter().flatten() {
+                    let text = |name: &str| alias[name].as_str().unwrap_or("-").to_owned();
+                    let targets: Vec<&str> =
+                        alias["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                    println!(
+                        "{:<24} {:<7} {:>8}  {}",
+                        text("name"),
+                        text("kind"),
+                        alias["version"],
+                        targets.join(", ")
+                    );
+                }
+            }
+        }
+        AliasCommand::Get { name } => println!("{:#}", get(cli, &format!("/_miroir/aliases/{name}"))?),
+        AliasCommand::Set { name, indexes, multi } => {
+            let meaning = match indexes.as_slice() {
+                [index] if !multi => json!({ "target": index }),
+                _ => json!({ "targets": indexes }),
+            };
+            let alias = send(cli, "PUT", &format!("/_miroir/aliases/{name}"), Some(&meaning))?;
+            println!("{name}: version {}", alias["version"]);
+        }
+        AliasCommand::Delete { name } => {
+            send(cli, "DELETE", &format!("/_miroir/aliases/{name}"), None)?;
+            println!("{name}: removed");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn get(cli: &Cli, path: &str) -> anyhow::Result<Value> {
+    send(cli, "GET", path, None)
+}
+
+fn send(cli: &Cli, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
     let url = format!("{}{path}", cli.url.trim_end_matches('/'));
     let agent: ureq::Agent =
         ureq::Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).http_status_as_error(false).build().into();
-    let mut request = agent.get(&url);
+    let mut request = http::Request::builder().method(method).uri(&url);
     if let Some(key) = &cli.admin_key {
         request = request.header("X-Admin-Key", key);
     }
-    let mut answer = request.call().with_context(|| format!("cannot reach {url}"))?;
+    let answer = match body {
+        Some(body) => agent.run(request.header("Content-Type", "application/json").body(body.to_string())?),
+        None => agent.run(request.body(())?),
+    };
+    let mut answer = answer.with_context(|| format!("cannot reach {url}"))?;
     let body = answer.body_mut().read_to_string().with_context(|| format!("cannot read the answer of {url}"))?;
     let body: Value = serde_json::from_str(&body).with_context(|| format!("{url} does not answer as a Miroir does"))?;
     if !answer.status().is_success() {

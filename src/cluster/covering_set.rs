@@ -41,7 +41,7 @@ impl CoveringSet {
             // Taking nodes in turn, each with all it can still cover, keeps the legs few, and since the turn differs
             // from query to query, the load even.
             for node in nodes {
-                let lag = snapshot.lag(node, &index.uid);
+                let lag = snapshot.lag(node, index);
                 let has = |shard| {
                     placement.replicas(group, shard).contains(&node) && !lag.is_some_and(|lag| lag.contains(shard))
                 };
@@ -76,11 +76,15 @@ mod tests {
     fn index() -> Index {
         Index {
             uid: IndexUid::parse("i").unwrap(),
+            node_uid: IndexUid::parse("i").unwrap(),
             primary_key: None,
             shard_count: SHARDS,
             created_at: time::OffsetDateTime::UNIX_EPOCH,
             updated_at: time::OffsetDateTime::UNIX_EPOCH,
             settings: serde_json::Value::Null,
+            settings_version: 0,
+            verified: None,
+            is_frozen: false,
         }
     }
 

@@ -2,20 +2,26 @@
 //!
 //! Nothing here talks to a node, a clock or a store; all of it is plain state that tests drive directly.
 
+mod aliases;
 mod covering_set;
 mod health;
 mod ids;
 mod lag;
+mod names;
 mod placement;
+mod settings_state;
 mod shard_set;
 mod snapshot;
 mod topology;
 
+pub use aliases::{change_aliases, Alias, AliasAction, AliasError, AliasKind, AliasTable, Flip};
 pub use covering_set::{CoveringLeg, CoveringSet};
 pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};
 pub use lag::{Lag, LagCounts};
+pub use names::{free_node_uid, Renaming};
 pub use placement::Placement;
+pub use settings_state::SettingsState;
 pub use shard_set::ShardSet;
 pub use snapshot::{Cluster, Index, Snapshot};
 pub use topology::{Group, Node, NodeIndex, Topology};

@@ -52,6 +52,9 @@ pub struct Config {
     pub scatter: ScatterConfig,
     pub task_registry: TaskRegistryConfig,
     pub writes: WritesConfig,
+    pub settings_broadcast: SettingsBroadcastConfig,
+    pub settings_drift_check: SettingsDriftCheckConfig,
+    pub aliases: AliasesConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +114,33 @@ pub struct WritesConfig {
     pub log_entries_max: usize,
     /// Longest time that a write stands in a replica log.
     pub log_age_max: Duration,
+}
+
+/// How changes of settings reach all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingsBroadcastConfig {
+    /// How often a node whose settings differ is sent them again.
+    pub repair_tries: u32,
+    /// Whether an index takes no writes while a node that differs could not be made equal.
+    pub freeze_writes_on_unrepairable: bool,
+}
+
+/// The search for settings that were changed behind Miroir's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingsDriftCheckConfig {
+    pub enabled: bool,
+    pub interval: Duration,
+    /// Whether what is found is mended, and not only told.
+    pub auto_repair: bool,
+}
+
+/// Names that stand for indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AliasesConfig {
+    /// Whether aliases can be made and changed. Those that exist stand for their indexes in any case.
+    pub enabled: bool,
+    /// Flips that are remembered of each alias.
+    pub history: usize,
 }
 
 /// Active checks of `GET /health` on every node.

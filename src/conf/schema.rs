@@ -9,8 +9,9 @@ use http::Uri;
 use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
-    AdminConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, Secret, ServerConfig,
-    TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
+    AdminConfig, AliasesConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, Secret, ServerConfig,
+    SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy,
+    WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
@@ -92,6 +93,9 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         scatter: section.section("scatter", scatter),
         task_registry: section.section("task_registry", task_registry),
         writes: section.section("writes", writes),
+        settings_broadcast: section.section("settings_broadcast", settings_broadcast),
+        settings_drift_check: section.section("settings_drift_check", settings_drift_check),
+        aliases: section.section("aliases", aliases),
     }
 }
 
@@ -208,6 +212,28 @@ fn scatter(section: &Section<'_, '_>) -> ScatterConfig {
 
 fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {
     TaskRegistryConfig { ttl: Duration::from_secs(section.number("ttl_s", 604_800, 60..=31_536_000)) }
+}
+
+fn settings_broadcast(section: &Section<'_, '_>) -> SettingsBroadcastConfig {
+    SettingsBroadcastConfig {
+        repair_tries: section.number("repair_tries", 3, 1..=100) as u32,
+        freeze_writes_on_unrepairable: section.truth("freeze_writes_on_unrepairable", true),
+    }
+}
+
+fn settings_drift_check(section: &Section<'_, '_>) -> SettingsDriftCheckConfig {
+    SettingsDriftCheckConfig {
+        enabled: section.truth("enabled", true),
+        interval: section.milliseconds("interval_ms", 300_000),
+        auto_repair: section.truth("auto_repair", true),
+    }
+}
+
+fn aliases(section: &Section<'_, '_>) -> AliasesConfig {
+    AliasesConfig {
+        enabled: section.truth("enabled", true),
+        history: section.number("history", 10, 0..=1_000) as usize,
+    }
 }
 
 fn writes(section: &Section<'_, '_>) -> WritesConfig {

@@ -13,6 +13,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::IndexUid;
 use crate::reserved;
 
 pub use codes::Code;
@@ -71,6 +72,17 @@ impl ErrorBody {
     pub fn of_node(mut self) -> Self {
         if let Cow::Owned(message) = reserved::without_reserved_names(&self.message) {
             self.message = message;
+        }
+        self
+    }
+}
+
+impl ErrorBody {
+    /// The same, with an index called `uid` that nodes call `node_uid`.
+    #[must_use]
+    pub fn naming(mut self, node_uid: &IndexUid, uid: &IndexUid) -> Self {
+        if node_uid != uid {
+            self.message = self.message.replace(&format!("`{node_uid}`"), &format!("`{uid}`"));
         }
         self
     }

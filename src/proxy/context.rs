@@ -1,11 +1,13 @@
 //! What one request carries from phase to phase.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::api::{Forward, Route};
+use crate::api::{Forward, Route, SettingsMark};
+use crate::cluster::Snapshot;
 
 pub struct Context {
     pub started: Instant,
@@ -15,6 +17,9 @@ pub struct Context {
     pub counted_in_flight: bool,
     pub route: Option<Route>,
     pub degraded: Option<String>,
+    pub settings: Option<SettingsMark>,
+    /// What the request goes by, held until it has been answered.
+    pub held: Option<Arc<Snapshot>>,
     /// Set when one node is to answer.
     pub forward: Option<Forward>,
     /// Which of the candidates is being asked.
@@ -32,6 +37,8 @@ impl Context {
             counted_in_flight: false,
             route: None,
             degraded: None,
+            settings: None,
+            held: None,
             forward: None,
             attempt: 0,
             document: BytesMut::new(),

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::error::{ApiError, Code};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const MIN_SETTINGS_VERSION: http::HeaderName = http::HeaderName::from_static("x-miroir-min-settings-version");
 
 /// Returns whether the client has been answered.
 pub async fn run(app: &App, session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -24,6 +25,7 @@ pub async fn run(app: &App, session: &mut Session, ctx: &mut Context) -> Result<
     }
     let answer = match plan(app, session, ctx).await {
         Ok(Plan::Forward(forward)) => {
+            ctx.settings = forward.settings;
             ctx.forward = Some(forward);
             return Ok(false);
         }
@@ -46,13 +48,30 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
     let content_encoding = text(http::header::CONTENT_ENCODING);
     let key: Vec<Vec<u8>> =
         header.headers.get_all(IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect();
+    let min_settings_version = text(MIN_SETTINGS_VERSION);
     let recognised = Route::recognise(&method, &path);
+    let (recognised, refused_alias) = match recognised {
+        Ok(route) if route.index_uid().is_some() => {
+            let snapshot = app.cluster.snapshot();
+            let resolved = api::without_alias(&snapshot, route.clone());
+            ctx.held = Some(snapshot);
+            // Whoever may not use the alias is told that first.
+            match resolved {
+                Ok(resolved) => (Ok(resolved), None),
+                Err(error) => (Ok(route), Some(error)),
+            }
+        }
+        recognised => (recognised, None),
+    };
     ctx.route = recognised.as_ref().ok().cloned();
     // Whoever may not see anything does not learn which routes there are.
     let access = recognised.as_ref().map_or_else(|_| Access::of_unknown(&path), Route::access);
     let rights = authenticate(&app.gate.state(), access, &header.headers)?;
     let needs_permit = access != Access::Anyone;
     let route = recognised?;
+    if let Some(error) = refused_alias {
+        return Err(error);
+    }
     if ctx.permit.is_none() && needs_permit {
         return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
     }
@@ -66,6 +85,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         query: path_and_query.split_once('?').map(|(_, query)| query),
         content_type: content_type.as_deref(),
         rights: &rights,
+        min_settings_version: min_settings_version.as_deref().map(settings_version).transpose()?,
         keyed: None,
     };
     let mut body = ClientBody::new(
@@ -83,6 +103,13 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         Ok(plan) => plan,
         Err(_) => Err(ApiError::new(Code::MiroirTimeout, "The request could not be answered in time.")),
     }
+}
+
+fn settings_version(text: &str) -> Result<u64, ApiError> {
+    text.trim().parse().map_err(|_| {
+        let message = format!("`X-Miroir-Min-Settings-Version` is a whole number, got `{text}`.");
+        ApiError::new(Code::BadRequest, message)
+    })
 }
 
 /// Two keys would leave it open which one counts, so they are refused like one that cannot be read.

@@ -11,16 +11,18 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::cors;
-use crate::api::Answer;
+use crate::api::{Answer, SettingsMark};
 use crate::error::{ApiError, Code};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Time for a client to finish sending a body that is not wanted any more: 100 MB pass in it at 400 Mbit/s.
 const SPEAK_OUT_MAX: Duration = Duration::from_secs(2);
+const SETTINGS_VERSION: HeaderName = HeaderName::from_static("x-miroir-settings-version");
+const SETTINGS_INCONSISTENT: HeaderName = HeaderName::from_static("x-miroir-settings-inconsistent");
 const DEGRADED: HeaderName = HeaderName::from_static("x-miroir-degraded");
 
 pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) -> Result<()> {
-    let mut header = ResponseHeader::build(answer.status, Some(6))?;
+    let mut header = ResponseHeader::build(answer.status, Some(8))?;
     // 204 has neither type nor length.
     if answer.status != http::StatusCode::NO_CONTENT.as_u16() {
         header.insert_header(CONTENT_TYPE, answer.content_type)?;
@@ -31,6 +33,7 @@ pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) ->
     if let Some(degraded) = &answer.degraded {
         header.insert_header(DEGRADED, degraded.as_str())?;
     }
+    mark_settings(&mut header, answer.settings)?;
     if let Some(seconds) = answer.retry_after_s {
         header.insert_header(RETRY_AFTER, seconds)?;
     }
@@ -56,6 +59,17 @@ pub async fn preflight(session: &mut Session, ctx: &Context, mut header: Respons
     cors::allow(session.req_header(), &mut header)?;
     header.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
     session.write_response_header(Box::new(header), true).await
+}
+
+/// Says how the settings stood by which the answer was made.
+pub fn mark_settings(header: &mut ResponseHeader, settings: Option<SettingsMark>) -> Result<()> {
+    if let Some(mark) = settings {
+        header.insert_header(SETTINGS_VERSION, mark.version)?;
+        if mark.is_inconsistent {
+            header.insert_header(SETTINGS_INCONSISTENT, "true")?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads what a client still sends after its answer, for a while. A connection that is closed with bytes unread is reset,

@@ -7,7 +7,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::context::Context;
 use super::cors;
-use super::respond::REQUEST_ID;
+use super::respond::{mark_settings, REQUEST_ID};
 use crate::merge::documents::strip_reserved;
 
 /// Largest document that is held to take its reserved fields out. Nodes take no larger payload.
@@ -20,6 +20,7 @@ fn is_document(ctx: &Context) -> bool {
 pub fn header(request: &RequestHeader, response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
     cors::allow(request, response)?;
     response.insert_header(REQUEST_ID, ctx.request_id.as_str())?;
+    mark_settings(response, ctx.settings)?;
     if is_document(ctx) {
         // What comes out shortens it.
         response.remove_header(&CONTENT_LENGTH);

@@ -25,7 +25,9 @@ pub async fn choose(app: &App, ctx: &Context) -> Result<Box<HttpPeer>> {
 
 /// The node gets its own name and key. Its answer must be readable here, so it is not compressed.
 pub fn address_request(app: &App, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    let Some(node) = candidate(ctx) else { return Ok(()) };
+    let (Some(node), Some(forward)) = (candidate(ctx), &ctx.forward) else { return Ok(()) };
+    let uri = forward.path_and_query.parse().or_err(ErrorType::InternalError, "the node's path is no URI")?;
+    request.set_uri(uri);
     request.insert_header(HOST, app.scatter.nodes.authority(node))?;
     request.remove_header(&ACCEPT_ENCODING);
     request.remove_header(&AUTHORIZATION);

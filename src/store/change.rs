@@ -1,18 +1,21 @@
 //! Records besides tasks, and the changes that a store makes to them, several at once or none.
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::auth::{ApiKey, KeyUid};
-use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
+use crate::cluster::{Alias, IndexUid, NodeId, Renaming, Shard, ShardSet, TaskUid};
 use crate::tasks::Task;
 
 /// What Miroir knows of an index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IndexRecord {
-    #[serde(deserialize_with = "index_uid")]
+    /// What clients call it. Records are kept by it.
     pub uid: IndexUid,
+    /// What nodes call it, if that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_node_uid: Option<IndexUid>,
     pub primary_key: Option<String>,
     /// S: fixed when the index is created.
     pub shard_count: u32,
@@ -20,19 +23,86 @@ pub struct IndexRecord {
     pub created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
-    /// The client's settings as last written, a JSON object.
+    /// The client's settings as far as reading depends on them, a JSON object.
     pub settings: serde_json::Value,
+    /// Counts committed changes of settings.
+    #[serde(default)]
+    pub settings_version: u64,
+    /// All settings as nodes tell them, when they were last found to be the same everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_settings: Option<serde_json::Map<String, serde_json::Value>>,
+    /// No writes are taken: the nodes' settings differ and cannot be mended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_frozen: bool,
 }
 
-fn index_uid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IndexUid, D::Error> {
-    IndexUid::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+impl IndexRecord {
+    pub fn node_uid(&self) -> &IndexUid {
+        self.other_node_uid.as_ref().unwrap_or(&self.uid)
+    }
+
+    /// The same index under another name.
+    fn renamed(self, uid: &IndexUid) -> Self {
+        let node_uid = self.node_uid().clone();
+        Self { uid: uid.clone(), other_node_uid: Some(node_uid).filter(|node_uid| node_uid != uid), ..self }
+    }
 }
 
-/// What a write makes of an index's record.
+/// What a write makes of the records of indexes. Existing ones are named as nodes name them, and only what the write changes is
+/// said: others may change the rest meanwhile.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum IndexChange {
+    /// A new index.
     Put(IndexRecord),
-    Delete(#[serde(deserialize_with = "index_uid")] IndexUid),
+    Delete(IndexUid),
+    PrimaryKey {
+        node_uid: IndexUid,
+        primary_key: String,
+    },
+    /// What has been verified on the nodes, with what reading depends on of the client's settings.
+    Settings {
+        node_uid: IndexUid,
+        settings: serde_json::Value,
+        version: u64,
+        verified: Option<serde_json::Map<String, serde_json::Value>>,
+        is_frozen: bool,
+    },
+    /// Several at once.
+    Rename(Vec<Renaming>),
+}
+
+impl IndexChange {
+    /// The records as they become. `record` finds one by its index's name on the nodes; what is gone stays so.
+    pub fn of_records(&self, record: impl Fn(&IndexUid) -> Option<IndexRecord>) -> Vec<Change> {
+        let put = |record: Option<IndexRecord>| record.map(Change::PutIndex).into_iter().collect();
+        match self {
+            IndexChange::Put(record) => vec![Change::PutIndex(record.clone())],
+            IndexChange::Delete(node_uid) => {
+                record(node_uid).map(|record| Change::DeleteIndex(record.uid)).into_iter().collect()
+            }
+            IndexChange::PrimaryKey { node_uid, primary_key } => {
+                put(record(node_uid).map(|record| IndexRecord { primary_key: Some(primary_key.clone()), ..record }))
+            }
+            IndexChange::Settings { node_uid, settings, version, verified, is_frozen } => {
+                put(record(node_uid).map(|record| IndexRecord {
+                    settings: settings.clone(),
+                    settings_version: *version,
+                    verified_settings: verified.clone(),
+                    is_frozen: *is_frozen,
+                    ..record
+                }))
+            }
+            IndexChange::Rename(renamings) => {
+                let there = renamings.iter().filter_map(|renaming| Some((record(&renaming.node_uid)?, &renaming.uid)));
+                let there: Vec<(IndexRecord, &IndexUid)> = there.collect();
+                let is_reused = |uid: &IndexUid| there.iter().any(|(_, new)| *new == uid);
+                let freed = there.iter().map(|(record, _)| &record.uid).filter(|uid| !is_reused(uid)).cloned();
+                let mut changes: Vec<Change> = freed.map(Change::DeleteIndex).collect();
+                changes.extend(there.iter().map(|(record, uid)| Change::PutIndex(record.clone().renamed(uid))));
+                changes
+            }
+        }
+    }
 }
 
 /// The bodies of one write's requests. Chosen at random by the writer, since large ones are stored before the task has its number.
@@ -73,6 +143,9 @@ pub enum Change {
     /// Creates or replaces the record of an index.
     PutIndex(IndexRecord),
     DeleteIndex(IndexUid),
+    /// Creates or replaces an alias.
+    PutAlias(Alias),
+    DeleteAlias(IndexUid),
     /// Replaces a task that exists; one that was deleted meanwhile stays deleted.
     UpdateTask(Box<Task>),
     /// Deletes a task, with the idempotency key that led to it.
@@ -92,11 +165,48 @@ pub enum Change {
     PutDefaultKeys(Vec<ApiKey>),
 }
 
-impl From<IndexChange> for Change {
-    fn from(change: IndexChange) -> Self {
-        match change {
-            IndexChange::Put(record) => Change::PutIndex(record),
-            IndexChange::Delete(uid) => Change::DeleteIndex(uid),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(name: &str) -> IndexUid {
+        IndexUid::parse(name).unwrap()
+    }
+
+    fn record(name: &str) -> IndexRecord {
+        IndexRecord {
+            uid: uid(name),
+            other_node_uid: None,
+            primary_key: None,
+            shard_count: 8,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            updated_at: OffsetDateTime::UNIX_EPOCH,
+            settings: serde_json::json!({}),
+            settings_version: 0,
+            verified_settings: None,
+            is_frozen: false,
         }
+    }
+
+    #[test]
+    fn records_that_swap_their_names_are_replaced_and_one_that_is_renamed_leaves_its_place() {
+        let records = ["a", "b", "c"].map(record);
+        let find = |node_uid: &IndexUid| records.iter().find(|record| record.uid == *node_uid).cloned();
+        let renaming = |node_uid: &str, to: &str| Renaming { node_uid: uid(node_uid), uid: uid(to) };
+        let swap = vec![renaming("a", "b"), renaming("b", "a"), renaming("c", "d"), renaming("gone", "e")];
+        let put = |name: &str, node_uid: &str| {
+            format!("{:?}", Change::PutIndex(IndexRecord { other_node_uid: Some(uid(node_uid)), ..record(name) }))
+        };
+        let changes = IndexChange::Rename(swap).of_records(find);
+        let changes: Vec<String> = changes.iter().map(|change| format!("{change:?}")).collect();
+        let freed = format!("{:?}", Change::DeleteIndex(uid("c")));
+        assert_eq!(changes, [freed, put("b", "a"), put("a", "b"), put("d", "c")]);
+    }
+
+    #[test]
+    fn a_record_of_an_earlier_version_has_one_name() {
+        let text = r#"{"uid":"a","primary_key":null,"shard_count":8,"created_at":"1970-01-01T00:00:00Z","updated_at":"1970-01-01T00:00:00Z","settings":{}}"#;
+        let read: IndexRecord = serde_json::from_str(text).unwrap();
+        assert_eq!((&read, read.node_uid()), (&record("a"), &uid("a")));
     }
 }

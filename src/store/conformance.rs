@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError};
 use crate::auth::{Action, ApiKey, IndexPattern, KeyUid};
-use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
+use crate::cluster::{Alias, AliasKind, Flip, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::error::{Code, ErrorBody};
 use crate::tasks::{
     Acknowledgement, Idempotency, NewTask, NodeTask, NodeTaskReport, Outcome, Replay, Task, TaskFilter, TaskKind,
@@ -34,6 +34,7 @@ macro_rules! conformance_tests {
             a_payload_is_read_by_step_and_shard_in_the_order_in_which_it_was_added
             payloads_of_writes_that_never_got_their_number_are_cleared_away
             changes_are_made_together
+            aliases_are_kept_replaced_and_deleted
             an_idempotency_key_leads_to_one_task
             idempotency_keys_are_forgotten_by_age_and_by_number
             stale_shards_add_up_until_they_have_been_copied
@@ -102,11 +103,15 @@ fn succeed(task: &mut Task, node_task: u32, finished_at: OffsetDateTime) {
 pub async fn indexes_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
     let mut movies = IndexRecord {
         uid: index("movies"),
+        other_node_uid: None,
         primary_key: None,
         shard_count: 64,
         created_at: T0,
         updated_at: T0,
         settings: json!({"rankingRules": ["words"], "synonyms": {"é": ["\"e\""]}}),
+        settings_version: 3,
+        verified_settings: json!({"stopWords": ["é"]}).as_object().cloned(),
+        is_frozen: true,
     };
     let books = IndexRecord { uid: index("books"), ..movies.clone() };
     assert_eq!(store.indexes().await.unwrap(), []);
@@ -119,6 +124,29 @@ pub async fn indexes_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
         store.apply(vec![Change::DeleteIndex(index("books"))]).await.unwrap();
     }
     assert_eq!(store.indexes().await.unwrap(), [movies]);
+}
+
+pub async fn aliases_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
+    let mut alias = Alias {
+        name: index("b"),
+        kind: AliasKind::Single,
+        targets: vec![index("movies")],
+        version: 1,
+        created_at: T0,
+        updated_at: T0,
+        history: Vec::new(),
+    };
+    let other = Alias { name: index("a"), kind: AliasKind::Multi, ..alias.clone() };
+    assert_eq!(store.aliases().await.unwrap(), []);
+    store.apply(vec![Change::PutAlias(alias.clone()), Change::PutAlias(other.clone())]).await.unwrap();
+    alias.history = vec![Flip { version: 1, targets: vec![index("movies")], flipped_at: T0 + Duration::SECOND }];
+    (alias.version, alias.targets) = (2, vec![index("books")]);
+    store.apply(vec![Change::PutAlias(alias.clone())]).await.unwrap();
+    assert_eq!(store.aliases().await.unwrap(), [other, alias.clone()]);
+    for _ in 0..2 {
+        store.apply(vec![Change::DeleteAlias(index("a"))]).await.unwrap();
+    }
+    assert_eq!(store.aliases().await.unwrap(), [alias]);
 }
 
 pub async fn task_uids_count_from_zero_and_are_unique_among_concurrent_writers(store: Arc<dyn Store>) {
@@ -292,11 +320,15 @@ pub async fn payloads_of_writes_that_never_got_their_number_are_cleared_away(sto
 pub async fn changes_are_made_together(store: Arc<dyn Store>) {
     let record = IndexRecord {
         uid: index("movies"),
+        other_node_uid: None,
         primary_key: None,
         shard_count: 8,
         created_at: T0,
         updated_at: T0,
         settings: json!({}),
+        settings_version: 0,
+        verified_settings: None,
+        is_frozen: false,
     };
     let id = PayloadId(3);
     let mut task = store.insert_task(undelivered(id), vec![part(0, None, "x")]).await.unwrap();

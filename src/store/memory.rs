@@ -10,7 +10,7 @@ use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
 use crate::auth::{ApiKey, KeyUid};
-use crate::cluster::{IndexUid, NodeId, ShardSet, TaskUid};
+use crate::cluster::{Alias, IndexUid, NodeId, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct State {
     indexes: BTreeMap<IndexUid, IndexRecord>,
+    aliases: BTreeMap<IndexUid, Alias>,
     tasks: BTreeMap<TaskUid, Task>,
     payloads: BTreeMap<PayloadId, Vec<PayloadPart>>,
     idempotency: BTreeMap<String, (OffsetDateTime, IdempotentWrite)>,
@@ -36,6 +37,8 @@ impl State {
         match change {
             Change::PutIndex(record) => drop(self.indexes.insert(record.uid.clone(), record)),
             Change::DeleteIndex(uid) => drop(self.indexes.remove(&uid)),
+            Change::PutAlias(alias) => drop(self.aliases.insert(alias.name.clone(), alias)),
+            Change::DeleteAlias(name) => drop(self.aliases.remove(&name)),
             Change::UpdateTask(task) => {
                 if let Some(stored) = self.tasks.get_mut(&task.uid) {
                     *stored = *task;
@@ -99,6 +102,10 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn indexes(&self) -> Result<Vec<IndexRecord>, StoreError> {
         Ok(self.state().indexes.values().cloned().collect())
+    }
+
+    async fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
+        Ok(self.state().aliases.values().cloned().collect())
     }
 
     async fn insert_task(&self, new: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {

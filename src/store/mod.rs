@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::auth::ApiKey;
-use crate::cluster::{ShardSet, TaskUid};
+use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::conf::TaskStoreConfig;
 use crate::error::{ApiError, Code};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
@@ -46,6 +46,9 @@ pub async fn open(config: &TaskStoreConfig, lock_wait: Duration) -> Result<Arc<d
 pub trait Store: Send + Sync + 'static {
     /// All indexes, by uid.
     async fn indexes(&self) -> Result<Vec<IndexRecord>, StoreError>;
+
+    /// All aliases, by name.
+    async fn aliases(&self) -> Result<Vec<Alias>, StoreError>;
 
     /// Numbers the task and keeps it, with `payload` under the payload id of its replay. Numbers start at 0, rise in the order of
     /// commits and are never given twice, even after the task that had one was deleted.

@@ -81,7 +81,7 @@ impl Task {
 
     /// Replicas that canceled what another replica of the same shard had carried out: they must not be read any more.
     pub fn unequal_replicas(&self) -> Vec<StaleReplica> {
-        let Some(index_uid) = &self.index_uid else { return Vec::new() };
+        let Some(index_uid) = self.node_uid() else { return Vec::new() };
         let canceled = self.legs.iter().filter(|leg| leg.status == TaskStatus::Canceled);
         let unequal = canceled.filter_map(|leg| {
             let done = self.done_elsewhere(leg);

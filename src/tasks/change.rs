@@ -22,11 +22,15 @@ pub struct Changes<'a> {
     changed: HashMap<TaskUid, Task>,
     /// Further changes of the store, in the same commit.
     others: Vec<Change>,
+    /// What is done once all is stored, before anybody sees the changed tasks.
+    publications: Vec<Publication>,
 }
+
+type Publication = Box<dyn FnOnce() + Send>;
 
 impl<'a> Changes<'a> {
     pub(super) fn new(following: &'a Following) -> Self {
-        Self { following, changed: HashMap::new(), others: Vec::new() }
+        Self { following, changed: HashMap::new(), others: Vec::new(), publications: Vec::new() }
     }
 
     /// Changes a task, if it is followed and `change` says that it did change.
@@ -60,6 +64,11 @@ impl<'a> Changes<'a> {
         self.others.push(change);
     }
 
+    /// Makes something visible once all is stored, before anybody sees the changed tasks.
+    pub fn then(&mut self, publication: impl FnOnce() + Send + 'static) {
+        self.publications.push(Box::new(publication));
+    }
+
     /// What a node said of its tasks.
     pub(super) fn take_in(&mut self, answer: &Answer) {
         let reports: HashMap<u32, &NodeTaskReport> = answer.reports.iter().map(|report| (report.uid, report)).collect();
@@ -78,8 +87,9 @@ impl<'a> Changes<'a> {
         tasks
     }
 
-    /// Everything for the store, and the tasks to publish afterwards.
-    fn into_commit(mut self) -> (Vec<Change>, Vec<Task>) {
+    /// Everything for the store, what is to be made visible, and the tasks to publish afterwards.
+    fn into_commit(mut self) -> (Vec<Change>, Vec<Publication>, Vec<Task>) {
+        let publications = std::mem::take(&mut self.publications);
         let mut changes = std::mem::take(&mut self.others);
         for (uid, task) in &self.changed {
             let before = self.following.get(*uid);
@@ -94,7 +104,7 @@ impl<'a> Changes<'a> {
         }
         let tasks = self.into_tasks();
         changes.extend(tasks.iter().map(|task| Change::UpdateTask(Box::new(task.clone()))));
-        (changes, tasks)
+        (changes, publications, tasks)
     }
 }
 
@@ -128,7 +138,7 @@ impl TaskRegistry {
     async fn commit_pending(&self) {
         let pending = std::mem::take(&mut *self.pending());
         let mut replies = Vec::with_capacity(pending.len());
-        let (changes, tasks) = {
+        let (changes, publications, tasks) = {
             let following = self.following();
             let mut changes = Changes::new(&following);
             for change in pending {
@@ -139,8 +149,11 @@ impl TaskRegistry {
         };
         let count = tasks.len();
         let stored = if changes.is_empty() { Ok(()) } else { self.store.apply(changes).await };
-        if stored.is_ok() && count > 0 {
-            self.publish(tasks);
+        if stored.is_ok() {
+            publications.into_iter().for_each(|publish| publish());
+            if count > 0 {
+                self.publish(tasks);
+            }
         }
         let failure = stored.err().map(|error| error.to_string());
         for reply in replies {

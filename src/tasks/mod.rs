@@ -2,7 +2,7 @@
 //!
 //! Nodes number their tasks independently; Miroir keeps one record per client write with the node tasks (legs) under
 //! it. `task` is the state machine, `leg` one node's part in it, `cancelation` what canceling does to
-//! tasks, `view` and `batch` their shapes for clients, `query` the filters of `GET /tasks`, `registry`
+//! tasks, `conclusion` what Miroir does itself before a task has ended, `view` and `batch` their shapes for clients, `query` the filters of `GET /tasks`, `registry`
 //! what the rest of Miroir talks to, `change` how changes of tasks share commits,
 //! `reconcile` the loop that asks the nodes, `follow` whom it asks for what, `replicas` which of them lag.
 //!
@@ -11,6 +11,7 @@
 mod batch;
 mod cancelation;
 mod change;
+mod conclusion;
 mod follow;
 mod kind;
 mod leg;
@@ -24,6 +25,7 @@ mod view;
 
 pub use batch::BatchView;
 pub use cancelation::Cancelation;
+pub use conclusion::Conclusion;
 pub use kind::{TaskKind, TaskStatus};
 pub use leg::{Acknowledgement, Doubt, NodeTask};
 pub use query::{parse_task_uid, TaskFilter, TaskQuery};

@@ -212,6 +212,15 @@ impl TaskRegistry {
         }
     }
 
+    /// Returns once the nodes have carried out all earlier writes of the index that they call `node_uid`, or `miroir_timeout` at
+    /// `deadline`. The caller keeps later ones from coming.
+    pub async fn wait_carried_out(&self, node_uid: &IndexUid, deadline: Instant) -> Result<(), ApiError> {
+        for task in self.followed_where(|task| !task.status.is_final() && task.concerns(node_uid)) {
+            self.wait_finished(task.uid, deadline).await?;
+        }
+        Ok(())
+    }
+
     /// Makes stored changes visible and wakes whoever waits for them.
     pub(super) fn publish(&self, changed: Vec<Task>) {
         let mut following = self.following();
@@ -230,7 +239,26 @@ impl TaskRegistry {
             self.work.notify_one();
         }
         self.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
+        self.tell_news();
+    }
+
+    /// Wakes everybody who looks at tasks when there is [`news`](Self::news).
+    pub fn tell_news(&self) {
         self.published.send_modify(|generation| *generation = generation.wrapping_add(1));
+    }
+
+    /// Changes whenever tasks have changed, or somebody else has news for those who look at them.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    /// The followed tasks that `are_wanted`, oldest first.
+    pub fn followed_where(&self, are_wanted: impl Fn(&Task) -> bool) -> Vec<Arc<Task>> {
+        let following = self.following();
+        let mut tasks: Vec<Arc<Task>> = following.tasks().filter(|task| are_wanted(task)).cloned().collect();
+        drop(following);
+        tasks.sort_unstable_by_key(|task| task.uid);
+        tasks
     }
 
     /// The index is gone, and with it all that its replicas were stale in.

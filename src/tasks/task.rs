@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::cancelation::Cancelation;
+use super::conclusion::Conclusion;
 use super::kind::{TaskKind, TaskStatus};
 use super::leg::{Acknowledgement, Doubt, NodeTask};
 use super::report::{Counts, NodeTaskReport};
@@ -28,6 +29,10 @@ pub struct NewTask {
     /// What undelivered legs are to be sent; without it they can only be looked for on their nodes.
     pub replay: Option<Replay>,
     pub change: Option<IndexChange>,
+    /// What nodes call the index, if clients call it otherwise.
+    pub other_node_uid: Option<IndexUid>,
+    /// What Miroir has to do before the task has ended.
+    pub conclusion: Option<Conclusion>,
     /// Under which this write may be repeated without being carried out twice.
     pub idempotency: Option<Idempotency>,
 }
@@ -73,23 +78,20 @@ impl NewTask {
     /// A task that follows `legs` to their end.
     pub fn followed(kind: TaskKind, index_uid: Option<IndexUid>, copies: u32, legs: Vec<NodeTask>) -> Self {
         debug_assert!(copies > 0 && !legs.is_empty(), "a task without legs never ends");
-        Self {
-            index_uid,
-            kind,
-            details: None,
-            copies,
-            legs,
-            custom_metadata: None,
-            enqueued_at: OffsetDateTime::now_utc(),
-            outcome: None,
-            replay: None,
-            change: None,
-            idempotency: None,
-        }
+        Self { copies, legs, ..Self::new(kind, index_uid) }
+    }
+
+    /// A task that no node takes part in, and that Miroir itself ends.
+    pub fn concluded(kind: TaskKind, index_uid: Option<IndexUid>, conclusion: Conclusion) -> Self {
+        Self { conclusion: Some(conclusion), ..Self::new(kind, index_uid) }
     }
 
     /// A task that no node takes part in, because its outcome is known already.
     pub fn settled(kind: TaskKind, index_uid: Option<IndexUid>, outcome: Outcome) -> Self {
+        Self { outcome: Some(outcome), ..Self::new(kind, index_uid) }
+    }
+
+    fn new(kind: TaskKind, index_uid: Option<IndexUid>) -> Self {
         Self {
             index_uid,
             kind,
@@ -98,9 +100,11 @@ impl NewTask {
             legs: Vec::new(),
             custom_metadata: None,
             enqueued_at: OffsetDateTime::now_utc(),
-            outcome: Some(outcome),
+            outcome: None,
             replay: None,
             change: None,
+            other_node_uid: None,
+            conclusion: None,
             idempotency: None,
         }
     }
@@ -119,8 +123,11 @@ impl NewTask {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     pub uid: TaskUid,
-    #[serde(default, deserialize_with = "index_uid_or_none")]
+    #[serde(default)]
     pub index_uid: Option<IndexUid>,
+    /// What nodes call the index, if clients called it otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_node_uid: Option<IndexUid>,
     pub kind: TaskKind,
     pub status: TaskStatus,
     #[serde(default)]
@@ -149,11 +156,9 @@ pub struct Task {
     /// What the write makes of the index's record, until that has been applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<IndexChange>,
-}
-
-fn index_uid_or_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<IndexUid>, D::Error> {
-    let uid = Option::<String>::deserialize(deserializer)?;
-    uid.map(|uid| IndexUid::parse(&uid).map_err(serde::de::Error::custom)).transpose()
+    /// What Miroir has yet to do before the task has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conclusion: Option<Conclusion>,
 }
 
 impl Task {
@@ -162,6 +167,7 @@ impl Task {
         let mut task = Self {
             uid,
             index_uid: new.index_uid,
+            other_node_uid: new.other_node_uid,
             kind: new.kind,
             status: TaskStatus::Enqueued,
             details: new.details,
@@ -176,6 +182,7 @@ impl Task {
             legs: new.legs,
             replay: new.replay,
             change: new.change,
+            conclusion: new.conclusion,
         };
         match new.outcome {
             Some(outcome) => task.settle(outcome),
@@ -186,7 +193,7 @@ impl Task {
         task
     }
 
-    fn settle(&mut self, outcome: Outcome) {
+    pub(super) fn settle(&mut self, outcome: Outcome) {
         (self.status, self.error) = match outcome {
             Outcome::Succeeded => (TaskStatus::Succeeded, None),
             Outcome::Failed(error) => (TaskStatus::Failed, Some(error)),
@@ -300,7 +307,7 @@ impl Task {
     }
 
     pub fn is_followed(&self) -> bool {
-        self.open_legs().next().is_some() || self.awaits_others()
+        self.open_legs().next().is_some() || self.awaits_others() || self.conclusion.is_some()
     }
 
     /// Whether it has named tasks to be canceled that have not ended.
@@ -317,14 +324,14 @@ impl Task {
         let started_at = self.legs.iter().filter_map(|leg| leg.started_at).min();
         self.started_at = started_at.map(|at| at.max(self.enqueued_at));
         let awaited = || self.legs.iter().filter(|leg| !leg.lags);
-        if awaited().any(|leg| !leg.status.is_final()) || self.awaits_others() {
+        if awaited().any(|leg| !leg.status.is_final()) || self.awaits_others() || self.conclusion.is_some() {
             self.status = TaskStatus::Processing;
             return;
         }
         let failed = awaited().find(|leg| leg.status == TaskStatus::Failed);
         let canceled = awaited().any(|leg| leg.status == TaskStatus::Canceled && !self.is_made_good(leg));
         (self.status, self.error) = match failed {
-            Some(leg) => (TaskStatus::Failed, Some(leg.error.clone().unwrap_or_else(unexplained_failure))),
+            Some(leg) => (TaskStatus::Failed, Some(self.in_clients_words(leg.error.clone()))),
             None if canceled => (TaskStatus::Canceled, None),
             None => (TaskStatus::Succeeded, None),
         };
@@ -332,6 +339,15 @@ impl Task {
         let earliest_end = self.started_at.unwrap_or(self.enqueued_at);
         self.finished_at = Some(finished_at.map_or(earliest_end, |at| at.max(earliest_end)));
         self.fill_counts();
+    }
+
+    /// The error of a node, with the index called as the client called it.
+    fn in_clients_words(&self, error: Option<ErrorBody>) -> ErrorBody {
+        let error = error.unwrap_or_else(unexplained_failure);
+        match (&self.other_node_uid, &self.index_uid) {
+            (Some(node_uid), Some(uid)) => error.naming(node_uid, uid),
+            _ => error,
+        }
     }
 
     /// Counts in the details are a single server's: each document once, however many replicas took it.

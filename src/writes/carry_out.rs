@@ -15,7 +15,7 @@ use crate::cluster::{NodeId, NodeIndex, Placement, Shard, ShardSet, Snapshot, Ta
 use crate::error::{ApiError, Code};
 use crate::scatter::Delivery;
 use crate::store::{Change, IndexChange, PayloadId, PayloadPart, StoreError};
-use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHead, Task};
+use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHead, Task, TaskKind};
 
 /// Bytes of a payload that go into one commit of the store: keeps the commits of others short.
 const PAYLOAD_COMMIT_BYTES: usize = 4 << 20;
@@ -42,6 +42,7 @@ pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, Api
     let snapshot = app.cluster.snapshot();
     let placement = snapshot.placement(write.shard_count);
     let shards = write.shards();
+    refuse_if_frozen(&snapshot, &write)?;
     let live = await_quorum(app, placement, &shards).await?;
     let mut delivering = Delivering::plan(app, &snapshot, placement, write, &live);
     let is_single = snapshot.topology.copies() == 1 && delivering.write.reach == Reach::Documents;
@@ -49,6 +50,22 @@ pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, Api
         if is_single { delivering.deliver_single_copies().await } else { delivering.deliver_to_replicas().await };
     drop(turn);
     taken
+}
+
+/// Nodes that rank by different settings, and cannot be mended, take no more documents: what is wrong must not grow. New settings
+/// and deleting the index are ways out.
+fn refuse_if_frozen(snapshot: &Snapshot, write: &Write) -> Result<(), ApiError> {
+    let is_way_out = matches!(write.kind, TaskKind::SettingsUpdate | TaskKind::IndexDeletion);
+    match snapshot.index_on_nodes(&write.node_uid) {
+        Some(index) if index.is_frozen && !is_way_out => {
+            let message = format!(
+                "The settings of index `{}` differ between nodes and could not be made equal; it takes no writes until they are.",
+                write.index_uid
+            );
+            Err(ApiError::new(Code::MiroirIndexFrozen, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A task that is over before it begins: no node has a part in it.
@@ -181,6 +198,7 @@ impl<'a> Delivering<'a> {
         }
         if !self.is_anywhere(|delivery| matches!(delivery, Delivery::Acknowledged(_) | Delivery::InDoubt)) {
             self.app.tasks.withdraw(task.uid).await?;
+            self.app.hide_conclusion(&task);
             let missing = self.standing().missing;
             return Err(self.refusal().unwrap_or_else(|| no_quorum(&missing, "No node has taken it.")));
         }
@@ -246,7 +264,9 @@ impl<'a> Delivering<'a> {
                 self.app.store.add_payload(payload, parts).await?;
             }
         }
-        self.app.tasks.register(task, inline).await
+        let task = self.app.tasks.register(task, inline).await?;
+        self.app.show_conclusion(&task);
+        Ok(task)
     }
 
     fn task(&self) -> NewTask {
@@ -265,6 +285,8 @@ impl<'a> Delivering<'a> {
             .with_details(self.write.details.clone());
         task.custom_metadata = self.write.custom_metadata.clone();
         task.idempotency = self.write.idempotency.clone();
+        task.other_node_uid = Some(&self.write.node_uid).filter(|uid| **uid != self.write.index_uid).cloned();
+        task.conclusion = self.write.conclusion.clone();
         self.app.metrics.tasks.with_label_values(&[task.kind.name()]).inc();
         task
     }
@@ -292,11 +314,11 @@ impl<'a> Delivering<'a> {
 
     /// Looks for legs in doubt on their nodes; those that are there count as acknowledged, those that are not as not sent.
     async fn settle_doubts(&mut self) {
-        let (app, heads, marker, index_uid) = (self.app, &self.heads, &self.marker, &self.write.index_uid);
+        let (app, heads, marker, node_uid) = (self.app, &self.heads, &self.marker, &self.write.node_uid);
         let looked_for = self.nodes.iter_mut().map(|Part { node, doubt, legs, .. }| async move {
             for leg in legs.iter_mut().filter(|leg| matches!(leg.delivery, Delivery::InDoubt)) {
                 let head = &heads[leg.step as usize];
-                match lookup::find(app, *node, index_uid, head, marker, *doubt).await {
+                match lookup::find(app, *node, node_uid, head, marker, *doubt).await {
                     Ok(Some(acknowledgement)) => leg.delivery = Delivery::Acknowledged(acknowledgement),
                     Ok(None) => leg.delivery = Delivery::NotSent,
                     Err(unknown) => log::warn!("a write stays in doubt: {unknown}"),
@@ -348,8 +370,12 @@ impl<'a> Delivering<'a> {
             .filter(is_away)
             .map(|node| snapshot.topology.node(node).id.clone())
             .collect();
-        let change = self.write.change.clone();
-        let stored = change.clone();
+        let amendment = match &self.write.change {
+            Some(change) => Some(self.app.catalog.amend(change).await),
+            None => None,
+        };
+        let records = amendment.as_ref().map(|amendment| amendment.changes()).unwrap_or_default();
+        let publication = amendment.as_ref().map(|amendment| amendment.publication(|snapshot| snapshot));
         let frees_key = refused.is_some() && self.write.idempotency.is_some();
         self.app
             .tasks
@@ -370,19 +396,16 @@ impl<'a> Delivering<'a> {
                     task.change = None;
                     true
                 });
-                if let Some(change) = stored {
-                    changes.also(Change::from(change));
-                }
+                records.into_iter().for_each(|record| changes.also(record));
+                publication.into_iter().for_each(|publish| changes.then(publish));
                 if frees_key {
                     changes.also(Change::ForgetKey(uid));
                 }
             })
             .await?;
-        if let Some(IndexChange::Delete(index_uid)) = &change {
-            self.app.tasks.index_deleted(index_uid).await?;
-        }
-        if let Some(change) = change {
-            self.app.publish_index(change);
+        drop(amendment);
+        if let Some(IndexChange::Delete(node_uid)) = &self.write.change {
+            self.app.tasks.index_deleted(node_uid).await?;
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl ListedTask {
 pub async fn find(
     app: &App,
     node: NodeIndex,
-    index_uid: &IndexUid,
+    node_uid: &IndexUid,
     head: &RequestHead,
     marker: &str,
     doubt: Doubt,
@@ -60,7 +60,7 @@ pub async fn find(
     let mut oldest_above: Option<Acknowledgement> = None;
     let mut from = None;
     for _ in 0..PAGES_MAX {
-        let mut query = format!("indexUids={index_uid}&types={}&limit={PAGE}", head.kind);
+        let mut query = format!("indexUids={node_uid}&types={}&limit={PAGE}", head.kind);
         if let Some(from) = from {
             query.push_str(&format!("&from={from}"));
         }

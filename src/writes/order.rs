@@ -93,6 +93,13 @@ fn books(books: &Mutex<HashMap<IndexUid, Book>>) -> MutexGuard<'_, HashMap<Index
     books.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Turn {
+    /// Whether it is a turn for this index.
+    pub fn is_of(&self, index_uid: &IndexUid) -> bool {
+        self.index_uid == *index_uid
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut books = books(&self.books);

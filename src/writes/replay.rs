@@ -95,12 +95,13 @@ struct Entry {
     step: u8,
     leg: NodeTask,
     replay: Option<Replay>,
-    index_uid: Option<IndexUid>,
+    /// The index, as nodes call it.
+    node_uid: Option<IndexUid>,
 }
 
 impl Entry {
     fn touches(&self) -> Touches {
-        Touches { task: self.task, index_uid: self.index_uid.clone(), shards: self.leg.shards.clone() }
+        Touches { task: self.task, index_uid: self.node_uid.clone(), shards: self.leg.shards.clone() }
     }
 }
 
@@ -129,7 +130,7 @@ impl Replaying<'_> {
             while stopped.is_none() && sending.len() < SIDE_BY_SIDE_MAX {
                 let Some(at) = round.start_next() else { break };
                 let entry = &entries[at];
-                let floor = entry.index_uid.as_ref().and_then(|index_uid| floors.get(index_uid).copied());
+                let floor = entry.node_uid.as_ref().and_then(|node_uid| floors.get(node_uid).copied());
                 sending.push(async move { (at, self.one(entry, floor).await) });
             }
             let Some((at, result)) = sending.next().await else { break };
@@ -137,9 +138,9 @@ impl Replaying<'_> {
                 Ok(outcome) => {
                     round.ended(at);
                     let entry = &entries[at];
-                    if let (Replayed::Acknowledged(acknowledgement), Some(index_uid)) = (&outcome, &entry.index_uid) {
+                    if let (Replayed::Acknowledged(acknowledgement), Some(node_uid)) = (&outcome, &entry.node_uid) {
                         self.app.logs.numbered(self.node, Some(acknowledgement.uid));
-                        let floor = floors.entry(index_uid.clone()).or_default();
+                        let floor = floors.entry(node_uid.clone()).or_default();
                         *floor = acknowledgement.uid.max(*floor);
                     }
                     replayed.push((entry.task, entry.step, outcome));
@@ -173,7 +174,7 @@ impl Replaying<'_> {
     fn entry(&self, task: &Task, step: u8) -> Option<Entry> {
         let wanted = |leg: &&NodeTask| leg.node == *self.id && leg.step == step && leg.is_undelivered();
         let leg = task.legs.iter().find(wanted)?.clone();
-        Some(Entry { task: task.uid, step, leg, replay: task.replay.clone(), index_uid: task.index_uid.clone() })
+        Some(Entry { task: task.uid, step, leg, replay: task.replay.clone(), node_uid: task.node_uid().cloned() })
     }
 
     /// From here on a crash leaves it open whether the entries were executed.
@@ -200,13 +201,13 @@ impl Replaying<'_> {
     /// `floor` is the highest number that an entry of the same index has been given in this round: all that conflict are below.
     async fn one(&self, entry: &Entry, floor: Option<u32>) -> Result<Replayed, Stop> {
         let Some(replay) = &entry.replay else { return Ok(Replayed::Refused(never_sent(self.id))) };
-        let Some(index_uid) = &entry.index_uid else { return Ok(Replayed::Refused(never_sent(self.id))) };
+        let Some(node_uid) = &entry.node_uid else { return Ok(Replayed::Refused(never_sent(self.id))) };
         let Some(head) = replay.heads.get(entry.step as usize) else {
             return Ok(Replayed::Refused(never_sent(self.id)));
         };
         if let Some(doubt) = entry.leg.doubt {
             let doubt = Doubt { after: doubt.after.max(floor) };
-            let found = lookup::find(self.app, self.node, index_uid, head, &replay.marker, doubt).await?;
+            let found = lookup::find(self.app, self.node, node_uid, head, &replay.marker, doubt).await?;
             if let Some(acknowledgement) = found {
                 return Ok(Replayed::Acknowledged(acknowledgement));
             }
@@ -274,9 +275,9 @@ async fn drop_log(app: &App, node: NodeIndex, id: &NodeId) -> Result<(), StoreEr
     let mut stale: HashMap<IndexUid, ShardSet> = HashMap::new();
     for (uid, step) in &places {
         let Some(task) = app.tasks.followed(*uid) else { continue };
-        let Some(index_uid) = &task.index_uid else { continue };
+        let Some(node_uid) = task.node_uid() else { continue };
         let is_dropped = |leg: &&NodeTask| leg.node == *id && leg.step == *step && leg.is_undelivered();
-        let shards = stale.entry(index_uid.clone()).or_default();
+        let shards = stale.entry(node_uid.clone()).or_default();
         task.legs.iter().filter(is_dropped).for_each(|leg| shards.extend(&leg.shards));
     }
     // The mark comes first: a crash in between leaves a mark too many, never one too few.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cluster::{IndexUid, Shard, ShardSet};
 use crate::scatter::NodeRequest;
 use crate::store::{IndexChange, PayloadPart};
-use crate::tasks::{Idempotency, RequestHead, TaskKind};
+use crate::tasks::{Conclusion, Idempotency, RequestHead, TaskKind};
 
 /// What a write changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,10 @@ pub enum Reach {
 pub struct Write {
     pub kind: TaskKind,
     pub reach: Reach,
+    /// What the client calls the index.
     pub index_uid: IndexUid,
+    /// What nodes call it.
+    pub node_uid: IndexUid,
     pub shard_count: u32,
     pub details: Value,
     pub custom_metadata: Option<String>,
@@ -31,6 +34,8 @@ pub struct Write {
     pub steps: Vec<Step>,
     /// What it makes of the index's record.
     pub change: Option<IndexChange>,
+    /// What Miroir itself does when the nodes have carried it out.
+    pub conclusion: Option<Conclusion>,
     pub idempotency: Option<Idempotency>,
 }
 
@@ -165,11 +170,13 @@ mod tests {
             kind: TaskKind::DocumentAdditionOrUpdate,
             reach: Reach::Documents,
             index_uid: IndexUid::parse("i").unwrap(),
+            node_uid: IndexUid::parse("i").unwrap(),
             shard_count: 8,
             details: Value::Null,
             custom_metadata: None,
             steps: vec![step],
             change: None,
+            conclusion: None,
             idempotency: None,
         };
         let heads = write.heads("m1");

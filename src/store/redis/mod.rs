@@ -23,7 +23,7 @@ use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
 use crate::auth::ApiKey;
-use crate::cluster::{ShardSet, TaskUid};
+use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
 mod keys;
@@ -190,6 +190,10 @@ fn cannot_open(server: &str, source: impl Into<Box<dyn std::error::Error + Send 
 impl Store for RedisStore {
     async fn indexes(&self) -> Result<Vec<IndexRecord>, StoreError> {
         self.on_its_threads(|shared| async move { shared.reader().indexes().await }).await
+    }
+
+    async fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
+        self.on_its_threads(|shared| async move { shared.reader().aliases().await }).await
     }
 
     async fn insert_task(&self, task: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {

@@ -7,7 +7,7 @@ use redis::{cmd, Cmd};
 use super::keys::{canceled_by_code, index_code, kind_code, status_code, time_code, Column, PartField, BLOCK};
 use super::link::Link;
 use crate::auth::ApiKey;
-use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
+use crate::cluster::{Alias, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
 
@@ -39,6 +39,11 @@ impl Reader<'_> {
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let records: Vec<Vec<u8>> = self.link.read(&self.command("HVALS", "api_keys")).await?;
         records.iter().map(|record| from_json(record)).collect()
+    }
+
+    pub async fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
+        let records: BTreeMap<String, Vec<u8>> = self.link.read(&self.command("HGETALL", "aliases")).await?;
+        records.values().map(|record| from_json(record)).collect()
     }
 
     pub async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {

@@ -364,6 +364,12 @@ fn push_change(arguments: &mut Arguments, change: &Change) -> Result<(), StoreEr
         Change::DeleteIndex(uid) => {
             arguments.push("delete_index").push(uid.as_str());
         }
+        Change::PutAlias(alias) => {
+            arguments.push("put_alias").push(alias.name.as_str()).push(to_json(alias)?);
+        }
+        Change::DeleteAlias(name) => {
+            arguments.push("delete_alias").push(name.as_str());
+        }
         Change::UpdateTask(task) => {
             arguments.push("update_task").push_number(task.uid.0).push(to_json(task)?).push_life(task);
             arguments.push_columns(&CHANGING, task);

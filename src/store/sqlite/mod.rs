@@ -18,7 +18,7 @@ use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
 use crate::auth::ApiKey;
-use crate::cluster::{ShardSet, TaskUid};
+use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 
 mod read;
@@ -144,6 +144,10 @@ fn cannot_open(path: &Path, source: impl std::error::Error + Send + Sync + 'stat
 impl Store for SqliteStore {
     async fn indexes(&self) -> Result<Vec<IndexRecord>, StoreError> {
         self.readers.read(read::indexes).await
+    }
+
+    async fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
+        self.readers.read(read::aliases).await
     }
 
     async fn insert_task(&self, task: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::writer::nanos;
 use crate::auth::ApiKey;
-use crate::cluster::{IndexUid, NodeId, Shard, ShardSet, TaskUid};
+use crate::cluster::{Alias, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
 
@@ -72,6 +72,12 @@ pub fn indexes(connection: &Connection) -> Result<Vec<IndexRecord>, StoreError> 
 
 pub fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT record FROM api_keys")?;
+    let records = statement.query_map([], |row| row.get::<_, String>(0))?;
+    records.map(|record| from_json(&record?)).collect()
+}
+
+pub fn aliases(connection: &Connection) -> Result<Vec<Alias>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT record FROM aliases ORDER BY name")?;
     let records = statement.query_map([], |row| row.get::<_, String>(0))?;
     records.map(|record| from_json(&record?)).collect()
 }

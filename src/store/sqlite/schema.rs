@@ -52,6 +52,7 @@ const MIGRATIONS: &[&str] = &[
          PRIMARY KEY (node, index_uid)
      ) WITHOUT ROWID;",
     "CREATE TABLE api_keys (uid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE aliases (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// Schema that this program reads and writes; the file says its own in `user_version`.

@@ -159,6 +159,11 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
     match change {
         Change::PutIndex(record) => put_index(transaction, record),
         Change::DeleteIndex(uid) => execute(transaction, "DELETE FROM indexes WHERE uid = ?1", [uid.as_str()]),
+        Change::PutAlias(alias) => {
+            let sql = "INSERT OR REPLACE INTO aliases (name, record) VALUES (?1, ?2)";
+            execute(transaction, sql, params![alias.name.as_str(), to_json(alias)?])
+        }
+        Change::DeleteAlias(name) => execute(transaction, "DELETE FROM aliases WHERE name = ?1", [name.as_str()]),
         Change::UpdateTask(task) => update_task(transaction, task),
         Change::DeleteTask(uid) => delete_task(transaction, uid.0),
         Change::ForgetKey(uid) => execute(transaction, "DELETE FROM idempotency WHERE task = ?1", [uid.0]),

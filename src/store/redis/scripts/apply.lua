@@ -9,6 +9,15 @@ function changes.delete_index()
     redis.call('HDEL', p .. 'indexes', take())
 end
 
+function changes.put_alias()
+    local name, record = take(), take()
+    redis.call('HSET', p .. 'aliases', name, record)
+end
+
+function changes.delete_alias()
+    redis.call('HDEL', p .. 'aliases', take())
+end
+
 function changes.update_task()
     local uid, record, followed, ended, columns = tonumber(take()), take(), take(), take(), tonumber(take())
     local is_there = redis.call('HEXISTS', p .. 'tasks', uid) == 1

@@ -1,0 +1,58 @@
+//! How an index's settings come to be the same on all its nodes, and stay so. `docs/decisions/` says why it is done this way.
+//!
+//! A change is proposed as any other write: it stands in the store, goes to all nodes, and to those that are away by their logs
+//! (`writes`). `conclude` comes after that: it reads the settings back, mends what differs, and commits the new version. `drift`
+//! looks for what was changed behind Miroir's back. Both use `on_nodes`, which reads and mends the settings of single nodes.
+//! `canonical` compares settings, `recorded` is the part of them that reading depends on.
+
+mod canonical;
+mod conclude;
+mod drift;
+mod on_nodes;
+mod recorded;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OwnedMutexGuard;
+
+use crate::app::App;
+use crate::cluster::IndexUid;
+use crate::tasks::{Conclusion, Task};
+
+pub use conclude::conclude;
+pub use drift::check;
+pub use recorded::{record_patch, recorded_part};
+
+/// Settings of an index as a node tells them.
+pub type Settings = serde_json::Map<String, serde_json::Value>;
+
+/// Why something was not done, and is to be tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Later(String);
+
+/// One at a time compares and mends the settings of an index.
+#[derive(Default)]
+pub struct SettingsLocks {
+    locks: Mutex<HashMap<IndexUid, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl SettingsLocks {
+    /// `node_uid` is the index's name on the nodes.
+    async fn hold(&self, node_uid: &IndexUid) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that nobody holds or waits for are only known here.
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(node_uid.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// The changes of an index's settings that have been taken and not committed, oldest first.
+pub fn pending(app: &App, node_uid: &IndexUid) -> Vec<Arc<Task>> {
+    let changes = |task: &Task| matches!(task.conclusion, Some(Conclusion::Settings { .. }));
+    app.tasks.followed_where(|task| changes(task) && task.node_uid() == Some(node_uid))
+}

@@ -1,0 +1,186 @@
+//! Aliases: names that stand for indexes, flipped in one moment.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::{json, Value};
+use support::{programs, Client, Cluster, ClusterOptions, Fleet, FleetOptions};
+
+/// Flips under load: enough to meet every order of events. `MIROIR_TEST_ALIAS_FLIPS` asks for more.
+const FLIPS_DEFAULT: u64 = 1_000;
+
+fn documents(count: u64, kind: &str) -> Value {
+    (0..count).map(|id| json!({ "id": id, "kind": kind, "text": "word" })).collect()
+}
+
+fn fill(client: &Client, index: &str, count: u64, kind: &str) {
+    client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(count, kind)));
+}
+
+#[test]
+fn flips_under_load_fail_no_request_and_mix_no_indexes() {
+    let cluster = Cluster::start(ClusterOptions { replication_factor: 2, ..Default::default() });
+    let (client, admin) = (cluster.client(), cluster.admin());
+    fill(client, "first", 30, "first");
+    fill(client, "second", 20, "second");
+    admin.put("/_miroir/aliases/live", json!({ "target": "first" })).expect_status(201);
+    let flips = std::env::var("MIROIR_TEST_ALIAS_FLIPS").ok().and_then(|n| n.parse().ok()).unwrap_or(FLIPS_DEFAULT);
+    let (is_over, searches) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut seen = BTreeSet::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    let found = client.search("live", json!({ "q": "word", "limit": 100 }));
+                    let hits = found["hits"].as_array().expect("hits");
+                    let kinds: BTreeSet<&str> = hits.iter().filter_map(|hit| hit["kind"].as_str()).collect();
+                    assert_eq!(kinds.len(), 1, "a search mixes two indexes");
+                    assert_eq!(hits.len(), if kinds.contains("first") { 30 } else { 20 });
+                    assert_eq!(found["estimatedTotalHits"], hits.len());
+                    seen.extend(kinds.into_iter().map(str::to_owned));
+                    searches.fetch_add(1, Ordering::Relaxed);
+                }
+                assert_eq!(seen.len(), 2, "both indexes were seen");
+            });
+        }
+        for flip in 0..flips {
+            let target = if flip % 2 == 0 { "second" } else { "first" };
+            let alias = admin.put("/_miroir/aliases/live", json!({ "target": target })).expect_status(200);
+            assert_eq!(alias["version"], flip + 2);
+            if flip % 100 == 0 {
+                // Whoever asks after the answer to the flip is answered from the new target.
+                let found = client.search("live", json!({ "limit": 1 }));
+                assert_eq!(found["hits"][0]["kind"], target);
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    println!("{flips} flips, {} searches", searches.load(Ordering::Relaxed));
+    let alias = admin.get("/_miroir/aliases/live").expect_status(200);
+    assert_eq!(alias["history"].as_array().unwrap().len(), 10);
+}
+
+#[test]
+fn an_alias_stands_for_its_index_on_every_route() {
+    let mut fleet = Fleet::start(&FleetOptions::default());
+    let (client, admin) = (fleet.client().clone(), fleet.admin());
+    fill(&client, "one", 3, "first");
+    fill(&client, "two", 2, "second");
+    admin.post("/_miroir/aliases", json!({ "name": "a", "target": "one" })).expect_status(201);
+    let added = client.succeed(client.post("/indexes/a/documents", json!([{ "id": 10, "kind": "first" }])));
+    assert_eq!(added["indexUid"], "one");
+    client.succeed(client.delete("/indexes/a/documents/0"));
+    client.succeed(client.put("/indexes/a/settings/stop-words", json!(["x"])));
+    assert_eq!(client.get("/indexes/one/settings/stop-words").expect_status(200), json!(["x"]));
+    assert_eq!(client.get("/indexes/a/documents/10").expect_status(200)["kind"], "first");
+    assert_eq!(client.get("/indexes/a/documents").expect_status(200)["total"], 3);
+    assert_eq!(client.get("/indexes/a/stats").expect_status(200)["numberOfDocuments"], 3);
+    assert_eq!(client.get("/indexes/a").expect_status(200)["uid"], "one");
+    // Neither an index of its name, nor its index gone.
+    client.post("/indexes", json!({ "uid": "a" })).expect_error(409, "miroir_alias_conflict");
+    client.delete("/indexes/one").expect_error(409, "miroir_alias_conflict");
+    client.patch("/indexes/one", json!({ "uid": "other" })).expect_error(409, "miroir_alias_conflict");
+    client.patch("/indexes/two", json!({ "uid": "a" })).expect_error(409, "miroir_alias_conflict");
+    let uids = |client: &Client| -> Vec<String> {
+        let listed = client.get("/indexes").expect_status(200);
+        listed["results"].as_array().unwrap().iter().map(|index| index["uid"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(uids(&client), ["one", "two"]);
+
+    fleet.kill_proxy();
+    fleet.start_proxy();
+    assert_eq!(client.search("a", json!({}))["estimatedTotalHits"], 3, "aliases outlive the process");
+
+    // A new index in the place of the old one, which goes: one request.
+    let actions = json!({ "actions": [
+        { "add": { "alias": "a", "index": "two" } },
+        { "remove": { "alias": "a", "index": "one" } },
+        { "remove_index": { "index": "one" } },
+    ] });
+    let done = admin.post("/_miroir/aliases/actions", actions).expect_status(200);
+    assert_eq!(client.search("a", json!({}))["estimatedTotalHits"], 2);
+    client.wait_task(done["tasks"][0]["taskUid"].as_u64().expect("a task"));
+    client.get("/indexes/one").expect_error(404, "index_not_found");
+
+    admin.delete("/_miroir/aliases/a").expect_status(200);
+    client.get("/indexes/a").expect_error(404, "index_not_found");
+    client.succeed(client.delete("/indexes/two"));
+}
+
+#[test]
+fn changes_that_cannot_be_are_refused_whole() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    let (client, admin) = (cluster.client(), cluster.admin());
+    for index in ["one", "two"] {
+        client.succeed(client.post("/indexes", json!({ "uid": index })));
+    }
+    client.get("/_miroir/aliases").expect_error(401, "miroir_invalid_auth");
+    admin.get("/_miroir/aliases/none").expect_error(404, "miroir_alias_not_found");
+    admin.delete("/_miroir/aliases/none").expect_error(404, "miroir_alias_not_found");
+    admin.put("/_miroir/aliases/a", json!({ "target": "none" })).expect_error(404, "index_not_found");
+    admin.put("/_miroir/aliases/two", json!({ "target": "one" })).expect_error(409, "miroir_alias_conflict");
+    admin.put("/_miroir/aliases/a", json!({})).expect_error(400, "miroir_invalid_alias");
+    admin
+        .put("/_miroir/aliases/a", json!({ "target": "one", "targets": ["two"] }))
+        .expect_error(400, "miroir_invalid_alias");
+    admin.put("/_miroir/aliases/a", json!({ "target": "no uid" })).expect_error(400, "invalid_index_uid");
+    let half = json!({ "actions": [
+        { "add": { "alias": "a", "index": "one" } },
+        { "add": { "alias": "b", "index": "none" } },
+    ] });
+    admin.post("/_miroir/aliases/actions", half).expect_error(404, "index_not_found");
+    assert_eq!(admin.get("/_miroir/aliases").expect_status(200), json!({ "aliases": [] }));
+    admin.post("/_miroir/aliases", json!({ "name": "a", "target": "one" })).expect_status(201);
+    admin.post("/_miroir/aliases", json!({ "name": "a", "target": "two" })).expect_error(409, "miroir_alias_conflict");
+    let both = json!({ "actions": [{ "add": { "alias": "a", "index": "two" } }] });
+    admin.post("/_miroir/aliases/actions", both).expect_error(400, "miroir_invalid_alias");
+}
+
+#[test]
+fn an_alias_for_several_indexes_is_not_written() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    let (client, admin) = (cluster.client(), cluster.admin());
+    for index in ["one", "two"] {
+        fill(client, index, 2, index);
+    }
+    let alias = admin.put("/_miroir/aliases/all", json!({ "targets": ["one", "two"] })).expect_status(201);
+    assert_eq!((&alias["kind"], &alias["targets"]), (&json!("multi"), &json!(["one", "two"])));
+    let refused = [
+        client.post("/indexes/all/documents", json!([{ "id": 1 }])),
+        client.delete("/indexes/all/documents/1"),
+        client.patch("/indexes/all/settings", json!({ "stopWords": ["x"] })),
+        client.delete("/indexes/all"),
+    ];
+    for answer in refused {
+        answer.expect_error(409, "miroir_multi_alias_not_writable");
+    }
+}
+
+#[test]
+fn miroir_ctl_makes_lists_and_removes_aliases() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    cluster.succeed(cluster.post("/indexes", json!({ "uid": "one" })));
+    let ctl = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(programs().join("miroir-ctl"));
+        command.args(["--url", &cluster.url]).env("MIROIR_ADMIN_API_KEY", &cluster.admin_key).args(arguments);
+        let output = command.output().expect("miroir-ctl starts");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
+    };
+    let (ok, said) = ctl(&["alias", "set", "a", "one"]);
+    assert!(ok && said.contains("version 1"), "{said}");
+    let (ok, said) = ctl(&["alias", "list"]);
+    assert!(
+        ok && said.lines().any(|line| line.starts_with("a ") && line.contains("single") && line.ends_with("one")),
+        "{said}"
+    );
+    assert!(!ctl(&["alias", "set", "b", "none"]).0);
+    let (ok, said) = ctl(&["alias", "get", "a"]);
+    assert!(ok && serde_json::from_str::<Value>(&said).expect("JSON")["targets"] == json!(["one"]), "{said}");
+    assert!(ctl(&["alias", "delete", "a"]).0);
+    assert!(!ctl(&["alias", "get", "a"]).0);
+}

@@ -1,0 +1,222 @@
+//! Indexes that change their names and primary keys: every name, at every moment, stands for one index on all nodes.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{json, Value};
+use support::{wait_until, Client, Cluster, ClusterOptions, Fleet, FleetOptions, TASK_PATIENCE};
+
+fn replicated() -> Cluster {
+    Cluster::start(ClusterOptions { replication_factor: 2, ..Default::default() })
+}
+
+fn documents(from: u64, to: u64, kind: &str) -> Value {
+    (from..to).map(|id| json!({ "id": id, "kind": kind, "text": format!("word{} of {kind}", id % 97) })).collect()
+}
+
+#[track_caller]
+fn fill(client: &Client, index: &str, count: u64, kind: &str) {
+    client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(0, count, kind)));
+}
+
+/// Kind and number of the documents that `index` holds.
+#[track_caller]
+fn content(client: &Client, index: &str) -> (String, u64) {
+    let found = client.search(index, json!({ "limit": 1 }));
+    let kind = found["hits"][0]["kind"].as_str().unwrap_or_default().to_owned();
+    (kind, found["estimatedTotalHits"].as_u64().expect("a total"))
+}
+
+fn swap(client: &Client, pairs: Value) -> support::Answer {
+    client.post("/swap-indexes", pairs)
+}
+
+#[test]
+fn a_swap_exchanges_documents_settings_and_keys_and_later_writes_follow_the_names() {
+    let cluster = replicated();
+    let client = cluster.client();
+    fill(client, "a", 30, "first");
+    fill(client, "b", 20, "second");
+    client.succeed(
+        client.patch("/indexes/a/settings", json!({ "sortableAttributes": ["id"], "distinctAttribute": "id" })),
+    );
+    let task = client.succeed(swap(client, json!([{ "indexes": ["a", "b"] }])));
+    assert_eq!((&task["type"], &task["indexUid"]), (&json!("indexSwap"), &Value::Null));
+    assert_eq!(task["details"], json!({ "swaps": [{ "indexes": ["a", "b"], "rename": false }] }));
+    assert_eq!(content(client, "a"), ("second".to_owned(), 20));
+    assert_eq!(content(client, "b"), ("first".to_owned(), 30));
+    assert_eq!(client.get("/indexes/b/settings/sortable-attributes").expect_status(200), json!(["id"]));
+    assert_eq!(client.get("/indexes/a/settings/distinct-attribute").expect_status(200), Value::Null);
+
+    // Every route goes by the new names.
+    client.succeed(client.post("/indexes/b/documents", json!([{ "id": 100, "kind": "first" }])));
+    client.succeed(client.delete("/indexes/b/documents/0"));
+    client.succeed(client.post("/indexes/b/documents/delete-batch", json!([1, 2])));
+    assert_eq!(client.get("/indexes/b/documents/100").expect_status(200), json!({ "id": 100, "kind": "first" }));
+    assert_eq!(client.get("/indexes/a/documents/100").status, 404);
+    assert_eq!(client.get("/indexes/b/stats").expect_status(200)["numberOfDocuments"], 28);
+    assert_eq!(client.get("/indexes/b/documents?limit=1").expect_status(200)["total"], 28);
+    let stats = client.get("/stats").expect_status(200);
+    assert_eq!(
+        (&stats["indexes"]["a"]["numberOfDocuments"], &stats["indexes"]["b"]["numberOfDocuments"]),
+        (&json!(20), &json!(28))
+    );
+
+    // Errors that nodes word name the index as the client does.
+    let refused =
+        client.post("/indexes/b/search", json!({ "filter": "nothing = 1" })).expect_error(400, "invalid_search_filter");
+    assert!(!refused["message"].as_str().unwrap().contains("`a`"), "{refused}");
+    let failed = client.fail(
+        client.post("/indexes/b/documents/delete", json!({ "filter": "nothing = 1" })),
+        "invalid_document_filter",
+    );
+    assert!(!failed["error"]["message"].as_str().unwrap().contains("`a`"), "{failed}");
+
+    // What is deleted and made anew under a name has nothing to do with the other index.
+    client.succeed(client.delete("/indexes/a"));
+    client.get("/indexes/a").expect_error(404, "index_not_found");
+    assert_eq!(content(client, "b").1, 28);
+    fill(client, "a", 5, "third");
+    assert_eq!((content(client, "a"), content(client, "b").1), (("third".to_owned(), 5), 28));
+    let listed = client.get("/indexes").expect_status(200);
+    let uids: Vec<&Value> = listed["results"].as_array().unwrap().iter().map(|index| &index["uid"]).collect();
+    assert_eq!(uids, ["a", "b"]);
+}
+
+#[test]
+fn an_index_that_is_swapped_into_place_unawaited_is_full_when_it_is_seen() {
+    let cluster = replicated();
+    let client = cluster.client();
+    fill(client, "live", 10, "old");
+    for round in 0..4 {
+        let batch = documents(round * 3_000, (round + 1) * 3_000, "new");
+        assert_eq!(client.post("/indexes/next/documents", batch).status, 202);
+    }
+    let swapped = swap(client, json!([{ "indexes": ["live", "next"] }])).task_uid();
+    // After the swap in order, before it in time.
+    let after = client.post("/indexes/live/documents", json!([{ "id": 99_999, "kind": "new" }])).task_uid();
+    wait_until("the swap is over", TASK_PATIENCE, || {
+        let is_over = client.get(&format!("/tasks/{swapped}")).expect_status(200)["status"] == "succeeded";
+        let seen = content(client, "live");
+        assert!(seen == ("old".to_owned(), 10) || seen.1 >= 12_000, "a half filled index was seen: {seen:?}");
+        is_over
+    });
+    client.wait_task(after);
+    assert_eq!(content(client, "live"), ("new".to_owned(), 12_001));
+    assert_eq!(content(client, "next"), ("old".to_owned(), 10));
+}
+
+#[test]
+fn searches_under_way_while_indexes_are_swapped_see_one_or_the_other() {
+    let cluster = replicated();
+    let client = cluster.client();
+    fill(client, "a", 60, "first");
+    fill(client, "b", 40, "second");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let searching: Vec<_> = (0..3)
+            .map(|_| {
+                let (client, is_over) = (client.clone(), &is_over);
+                scope.spawn(move || {
+                    let mut seen = std::collections::BTreeSet::new();
+                    while !is_over.load(Ordering::Relaxed) {
+                        let found = client.search("a", json!({ "q": "word", "limit": 100 }));
+                        let kinds: std::collections::BTreeSet<String> =
+                            found["hits"].as_array().unwrap().iter().map(|hit| hit["kind"].to_string()).collect();
+                        assert_eq!(kinds.len(), 1, "a search mixes two indexes");
+                        let count = found["hits"].as_array().unwrap().len();
+                        assert_eq!(count, if kinds.contains("\"first\"") { 60 } else { 40 });
+                        seen.extend(kinds);
+                    }
+                    seen.len()
+                })
+            })
+            .collect();
+        for _ in 0..30 {
+            client.succeed(swap(client, json!([{ "indexes": ["a", "b"] }])));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for thread in searching {
+            assert_eq!(thread.join().expect("no search fails"), 2, "both indexes were seen");
+        }
+    });
+}
+
+#[test]
+fn swaps_and_renamings_that_cannot_be_fail_as_meilisearchs_do() {
+    let cluster = Cluster::start(ClusterOptions::default());
+    let client = cluster.client();
+    for index in ["a", "b", "c"] {
+        client.succeed(client.post("/indexes", json!({ "uid": index })));
+    }
+    swap(client, json!([{ "indexes": ["a"] }])).expect_error(400, "invalid_swap_indexes");
+    swap(client, json!([{ "rename": true }])).expect_error(400, "missing_swap_indexes");
+    swap(client, json!([{ "indexes": ["a", "b"] }, { "indexes": ["a", "c"] }]))
+        .expect_error(400, "invalid_swap_duplicate_index_found");
+    let missing =
+        client.fail(swap(client, json!([{ "indexes": ["a", "x"] }, { "indexes": ["b", "y"] }])), "index_not_found");
+    assert_eq!(missing["error"]["message"], "Indexes `x`, `y` not found.");
+    client.fail(swap(client, json!([{ "indexes": ["a", "b"], "rename": true }])), "index_already_exists");
+    client.succeed(swap(client, json!([])));
+
+    client.patch("/indexes/a", json!({ "uid": "not a uid" })).expect_error(400, "invalid_index_uid");
+    client.patch("/indexes/a", json!({ "primaryKey": 7 })).expect_error(400, "invalid_index_primary_key");
+    client.patch("/indexes/a", json!({ "createdAt": "now" })).expect_error(400, "immutable_index_created_at");
+    client.fail(client.patch("/indexes/none", json!({ "primaryKey": "id" })), "index_not_found");
+    client.fail(client.patch("/indexes/a", json!({ "uid": "b" })), "index_already_exists");
+}
+
+#[test]
+fn an_index_is_renamed_and_its_old_name_is_free() {
+    let mut fleet = Fleet::start(&FleetOptions::default());
+    let client = fleet.client().clone();
+    fill(&client, "a", 30, "first");
+    let task = client.succeed(client.patch("/indexes/a", json!({ "uid": "b" })));
+    assert_eq!(task["type"], "indexUpdate");
+    assert_eq!(task["details"], json!({ "primaryKey": null, "oldIndexUid": "a", "newIndexUid": "b" }));
+    client.get("/indexes/a").expect_error(404, "index_not_found");
+    assert_eq!(content(&client, "b"), ("first".to_owned(), 30));
+    // The old name is another index's from now on.
+    fill(&client, "a", 7, "second");
+    client.succeed(swap(&client, json!([{ "indexes": ["b", "c"], "rename": true }])));
+    assert_eq!((content(&client, "a").1, content(&client, "c").1), (7, 30));
+
+    // While a node is away, and over the proxy's death.
+    fleet.kill_node(1);
+    fleet.await_failure(1);
+    client.succeed(swap(&client, json!([{ "indexes": ["a", "c"] }])));
+    client.succeed(client.post("/indexes/a/documents", json!([{ "id": 500, "kind": "first" }])));
+    fleet.kill_proxy();
+    fleet.start_proxy();
+    fleet.start_node(1);
+    fleet.await_recovery();
+    assert_eq!((content(&client, "a").1, content(&client, "c")), (31, ("second".to_owned(), 7)));
+    let copies: usize = (0..3).map(|n| fleet.documents_of(n, "a").len()).sum();
+    assert_eq!(
+        copies, 62,
+        "what nodes call `a` is what clients call so now by chance, with all copies of 31 documents"
+    );
+}
+
+#[test]
+fn a_primary_key_is_changed_on_all_nodes_while_there_are_no_documents() {
+    let cluster = replicated();
+    let client = cluster.client();
+    client.succeed(client.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
+    let task = client.succeed(client.patch("/indexes/i", json!({ "primaryKey": "sku" })));
+    assert_eq!(task["details"], json!({ "primaryKey": "sku" }));
+    assert_eq!(client.get("/indexes/i").expect_status(200)["primaryKey"], "sku");
+    for n in 0..3 {
+        assert_eq!(cluster.node_client(n).get("/indexes/i").expect_status(200)["primaryKey"], "sku");
+    }
+    // A single document is on two nodes only: the third could not refuse.
+    assert_eq!(client.post("/indexes/i/documents", json!([{ "sku": "x" }])).status, 202);
+    let failed =
+        client.fail(client.patch("/indexes/i", json!({ "primaryKey": "id" })), "index_primary_key_already_exists");
+    assert_eq!(failed["error"]["message"], "Index `i`: Index already has a primary key: `sku`.");
+    client.succeed(client.delete("/indexes/i/documents"));
+    client.succeed(client.patch("/indexes/i", json!({ "primaryKey": "id", "uid": "j" })));
+    assert_eq!(client.get("/indexes/j").expect_status(200)["primaryKey"], "id");
+    client.get("/indexes/i").expect_error(404, "index_not_found");
+}

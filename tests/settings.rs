@@ -1,0 +1,306 @@
+//! Settings are the same on all nodes, whatever happens to a node, to Miroir, or behind its back.
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{kill_process, Pid, Signal};
+use serde_json::{json, Value};
+use support::{wait_until, Answer, Client, Fleet, FleetOptions, TASK_PATIENCE};
+
+const VERSION: &str = "x-miroir-settings-version";
+const INCONSISTENT: &str = "x-miroir-settings-inconsistent";
+
+fn fleet_with(settings: &str) -> Fleet {
+    let fleet = Fleet::start(&FleetOptions { settings: settings.to_owned(), ..FleetOptions::default() });
+    let client = fleet.client();
+    let documents: Value = (0..60).map(|id| json!({ "id": id, "name": format!("name{id}"), "n": id })).collect();
+    client.succeed(client.post("/indexes/i/documents", documents));
+    fleet
+}
+
+fn search(client: &Client) -> Answer {
+    client.post("/indexes/i/search", json!({ "q": "name" }))
+}
+
+fn version(client: &Client) -> u64 {
+    search(client).header(VERSION).expect("a version").parse().expect("a number")
+}
+
+/// The settings of `i` on node `n`, as it tells them itself.
+fn on_node(fleet: &Fleet, n: usize) -> Value {
+    fleet.node_client(n).get("/indexes/i/settings").expect_status(200)
+}
+
+fn await_equal(fleet: &Fleet) -> Value {
+    let all = || (0..fleet.node_count()).map(|n| on_node(fleet, n)).collect::<Vec<_>>();
+    wait_until("all nodes have the same settings", TASK_PATIENCE, || all().windows(2).all(|pair| pair[0] == pair[1]));
+    on_node(fleet, 0)
+}
+
+fn await_consistency(client: &Client) {
+    wait_until("answers do not speak of inconsistent settings", TASK_PATIENCE, || {
+        search(client).header(INCONSISTENT).is_none()
+    });
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).expect("a pid"), signal).expect("the process runs");
+}
+
+#[test]
+fn a_change_is_the_same_everywhere_when_its_task_has_succeeded_and_counts_a_version() {
+    let fleet = fleet_with("");
+    let client = fleet.client();
+    assert_eq!(version(client), 0);
+    let accepted = client.patch("/indexes/i/settings", json!({ "stopWords": ["the"], "sortableAttributes": ["n"] }));
+    let task = client.succeed(accepted);
+    assert_eq!((&task["type"], &task["details"]["stopWords"]), (&json!("settingsUpdate"), &json!(["the"])));
+    assert_eq!(version(client), 1);
+    assert_eq!(search(client).header(INCONSISTENT), None);
+    for n in 0..3 {
+        assert_eq!(on_node(&fleet, n)["stopWords"], json!(["the"]));
+    }
+    client.succeed(client.put("/indexes/i/settings/synonyms", json!({ "a": ["b"] })));
+    client.succeed(client.delete("/indexes/i/settings/stop-words"));
+    assert_eq!(version(client), 3);
+    // Several at once: each is a version, and the last one wins.
+    let tasks: Vec<u64> =
+        (0..5).map(|n| client.put("/indexes/i/settings/stop-words", json!([format!("w{n}")])).task_uid()).collect();
+    for task in tasks {
+        assert_eq!(client.wait_task(task)["status"], "succeeded");
+    }
+    assert_eq!(version(client), 8);
+    assert_eq!(await_equal(&fleet)["stopWords"], json!(["w4"]));
+    assert_eq!(client.get("/indexes/i/settings/stop-words").expect_status(200), json!(["w4"]));
+    // What every node refuses at once is the client's error, and nothing changes.
+    let refused = client.patch("/indexes/i/settings", json!({ "rankingRules": ["nonsense"] }));
+    refused.expect_error(400, "invalid_settings_ranking_rules");
+    assert_eq!((version(client), search(client).header(INCONSISTENT)), (8, None));
+    assert_eq!(
+        client.get("/indexes/i/documents/3").header(VERSION),
+        Some("8"),
+        "a document that a node sends by itself"
+    );
+    let created = client.patch("/indexes/new/settings", json!({ "stopWords": ["x"] }));
+    client.succeed(created);
+    assert_eq!(client.post("/indexes/new/search", json!({})).header(VERSION), Some("1"));
+}
+
+#[test]
+fn settings_that_one_node_refuses_are_kept_by_none() {
+    let fleet = Fleet::start(&FleetOptions { replication_factor: 1, ..FleetOptions::default() });
+    let client = fleet.client();
+    client
+        .succeed(client.patch("/indexes/i/settings", json!({ "stopWords": ["before"], "sortableAttributes": ["n"] })));
+    // One document, on one node: it stands in the way of `_geo` there.
+    client.succeed(client.post("/indexes/i/documents", json!([{ "id": 1, "_geo": { "lat": "bad", "lng": 5 } }])));
+    let patch = json!({ "sortableAttributes": ["_geo"], "stopWords": ["after"] });
+    let failed = client.fail(client.patch("/indexes/i/settings", patch), "invalid_document_geo_field");
+    assert!(!failed["error"]["message"].as_str().expect("a message").contains("miroir"), "{failed}");
+    let settings = await_equal(&fleet);
+    assert_eq!((&settings["stopWords"], &settings["sortableAttributes"]), (&json!(["before"]), &json!(["n"])));
+    assert_eq!(client.get("/indexes/i/settings/stop-words").expect_status(200), json!(["before"]));
+    assert_eq!((version(client), search(client).header(INCONSISTENT)), (1, None));
+}
+
+#[test]
+fn a_node_that_dies_before_it_is_proposed_to_catches_up_with_settings_and_writes_in_order() {
+    let mut fleet = fleet_with("");
+    let client = fleet.client().clone();
+    fleet.kill_node(1);
+    // Miroir does not know yet.
+    let first = client.put("/indexes/i/settings/filterable-attributes", json!(["n"])).task_uid();
+    assert_eq!(client.wait_task(first)["status"], "succeeded");
+    // Only possible after the settings, on every node.
+    client.succeed(client.post("/indexes/i/documents/delete", json!({ "filter": "n >= 30" })));
+    client.succeed(client.put("/indexes/i/settings/stop-words", json!(["late"])));
+    assert_eq!(version(&client), 2);
+    fleet.start_node(1);
+    fleet.await_recovery();
+    assert_eq!(await_equal(&fleet)["stopWords"], json!(["late"]));
+    await_consistency(&client);
+    for n in 0..3 {
+        assert!(fleet.documents_of(n, "i").values().all(|document| document["n"].as_u64().unwrap() < 30));
+    }
+}
+
+/// Node tasks for settings of `i` that have ended on node `n`.
+fn ended_on_node(fleet: &Fleet, n: usize) -> u64 {
+    let list = fleet.node_client(n).get("/tasks?indexUids=i&types=settingsUpdate&statuses=succeeded&limit=1");
+    list.expect_status(200)["total"].as_u64().expect("a total")
+}
+
+#[test]
+fn a_node_that_dies_between_its_part_and_the_verification_ends_up_equal() {
+    let mut fleet = fleet_with("");
+    let client = fleet.client().clone();
+    let before = ended_on_node(&fleet, 1);
+    // Node 2 holds the change up, so that it is not verified before node 1 has gone.
+    let stopped = fleet.node_pid(2);
+    signal(stopped, Signal::STOP);
+    let changing = std::thread::spawn({
+        let client = client.clone();
+        move || client.put("/indexes/i/settings/stop-words", json!(["x"]))
+    });
+    wait_until("node 1 has done its part", TASK_PATIENCE, || ended_on_node(&fleet, 1) > before);
+    fleet.kill_node(1);
+    signal(stopped, Signal::CONT);
+    let accepted = changing.join().expect("an answer");
+    client.succeed(accepted);
+    assert_eq!(on_node(&fleet, 0)["stopWords"], json!(["x"]));
+    fleet.start_node(1);
+    fleet.await_recovery();
+    assert_eq!(await_equal(&fleet)["stopWords"], json!(["x"]));
+    await_consistency(&client);
+}
+
+#[test]
+fn nodes_and_proxies_that_die_at_the_commit_leave_all_nodes_equal_and_the_task_truthful() {
+    let mut fleet = fleet_with("");
+    let client = fleet.client().clone();
+    for round in 0..3_u64 {
+        let before: Vec<u64> = (0..3).map(|n| ended_on_node(&fleet, n)).collect();
+        let word = format!("word{round}");
+        let task = client.put("/indexes/i/settings/stop-words", json!([word])).task_uid();
+        wait_until("all nodes have done their parts", TASK_PATIENCE, || {
+            (0..3).all(|n| ended_on_node(&fleet, n) > before[n])
+        });
+        fleet.kill_node(1);
+        if round == 2 {
+            fleet.kill_proxy();
+            fleet.start_proxy();
+        }
+        assert_eq!(client.wait_task(task)["status"], "succeeded");
+        assert_eq!(version(&client), round + 1);
+        fleet.start_node(1);
+        fleet.await_recovery();
+        assert_eq!(await_equal(&fleet)["stopWords"], json!([word]));
+    }
+    await_consistency(&client);
+}
+
+#[test]
+fn a_change_that_was_interrupted_by_the_proxys_death_is_concluded_by_the_next() {
+    let mut fleet = fleet_with("");
+    let client = fleet.client().clone();
+    let stopped = fleet.node_pid(1);
+    signal(stopped, Signal::STOP);
+    let changing = std::thread::spawn({
+        let client = client.clone();
+        let body = json!(["x"]).to_string().into_bytes();
+        move || {
+            let headers = [("content-type", "application/json")];
+            client.try_send("PUT", "/indexes/i/settings/stop-words", &headers, Some(body))
+        }
+    });
+    wait_until("node 0 has it", TASK_PATIENCE, || on_node(&fleet, 0)["stopWords"] == json!(["x"]));
+    assert_eq!(search(&client).header(INCONSISTENT), Some("true"), "proposed and not committed");
+    fleet.kill_proxy();
+    assert!(changing.join().unwrap().is_err(), "the client was not answered");
+    signal(stopped, Signal::CONT);
+    fleet.start_proxy();
+    fleet.await_recovery();
+    fleet.await_tasks();
+    assert_eq!(await_equal(&fleet)["stopWords"], json!(["x"]));
+    await_consistency(&client);
+    assert_eq!(version(&client), 1);
+}
+
+const EVERY_300_MS: &str = "  settings_drift_check: { interval_ms: 300 }\n";
+
+#[test]
+fn what_is_changed_behind_miroirs_back_is_repaired_and_told() {
+    let fleet = fleet_with(EVERY_300_MS);
+    let client = fleet.client();
+    client.succeed(client.put("/indexes/i/settings/stop-words", json!(["right"])));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let told = scope.spawn(|| {
+            let mut told = false;
+            while !is_over.load(Ordering::Relaxed) {
+                told |= search(client).header(INCONSISTENT) == Some("true");
+            }
+            told
+        });
+        for _ in 0..3 {
+            let node = fleet.node_client(0);
+            node.succeed(
+                node.patch("/indexes/i/settings", json!({ "stopWords": ["wrong"], "rankingRules": ["words"] })),
+            );
+            wait_until("the node is repaired", TASK_PATIENCE, || on_node(&fleet, 0) == on_node(&fleet, 1));
+        }
+        await_consistency(client);
+        is_over.store(true, Ordering::Relaxed);
+        assert!(told.join().expect("no search fails"), "some search said that the settings were inconsistent");
+    });
+    assert_eq!(on_node(&fleet, 0)["stopWords"], json!(["right"]));
+    assert_eq!(version(client), 1, "a repair is no change");
+}
+
+#[test]
+fn what_is_only_told_keeps_fresh_reads_away_from_the_node() {
+    let fleet = fleet_with("  settings_drift_check: { interval_ms: 300, auto_repair: false }\n");
+    let client = fleet.client();
+    client.succeed(client.put("/indexes/i/settings/stop-words", json!(["right"])));
+    let fresh = |version: u64| {
+        let headers = [("content-type", "application/json"), ("x-miroir-min-settings-version", &*version.to_string())];
+        client.send("POST", "/indexes/i/search", &headers, Some(b"{\"q\":\"name\"}".to_vec()))
+    };
+    fresh(1).expect_status(200);
+    fresh(2).expect_error(503, "miroir_settings_version_stale");
+    fresh(0).expect_status(200);
+    client
+        .send("GET", "/indexes/i/search", &[("x-miroir-min-settings-version", "new")], None)
+        .expect_error(400, "bad_request");
+
+    let node = fleet.node_client(0);
+    node.succeed(node.put("/indexes/i/settings/stop-words", json!(["wrong"])));
+    wait_until("it is told", TASK_PATIENCE, || search(client).header(INCONSISTENT) == Some("true"));
+    // With two replicas the others cover all shards.
+    let found = fresh(1).expect_status(200);
+    assert_eq!(found["hits"].as_array().unwrap().len(), 20);
+    let other = fleet.node_client(1);
+    other.succeed(other.put("/indexes/i/settings/stop-words", json!(["also wrong"])));
+    wait_until("too few nodes are left", TASK_PATIENCE, || fresh(1).code() == Some("miroir_settings_version_stale"));
+    assert_eq!(search(client).status, 200, "who asks for no version is answered");
+    assert_eq!(on_node(&fleet, 0)["stopWords"], json!(["wrong"]), "nobody repairs it");
+}
+
+#[test]
+fn an_index_that_cannot_be_made_equal_takes_no_writes_until_it_is() {
+    let fleet = fleet_with(EVERY_300_MS);
+    let client = fleet.client();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let node = fleet.node_client(0);
+            let mut n = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                n += 1;
+                node.ended(node.put("/indexes/i/settings/stop-words", json!([format!("mine{n}")])));
+            }
+        });
+        let deadline = Instant::now() + TASK_PATIENCE;
+        loop {
+            let task = client.ended(client.put("/indexes/i/settings/stop-words", json!(["ours"])));
+            // Between two of the other's changes it may just look equal.
+            if task["status"] == "failed" {
+                assert_eq!(task["error"]["code"], "miroir_settings_diverged", "{task}");
+                break;
+            }
+            assert!(Instant::now() < deadline, "never found to differ");
+        }
+        client.post("/indexes/i/documents", json!([{ "id": 1 }])).expect_error(503, "miroir_index_frozen");
+        client.delete("/indexes/i/documents/1").expect_error(503, "miroir_index_frozen");
+        assert_eq!(search(client).status, 200);
+        assert_eq!(client.post("/indexes/other/documents", json!([{ "id": 1 }])).status, 202);
+        is_over.store(true, Ordering::Relaxed);
+    });
+    wait_until("writes are taken again", TASK_PATIENCE, || {
+        std::thread::sleep(Duration::from_millis(50));
+        client.post("/indexes/i/documents", json!([{ "id": 1, "name": "name" }])).status == 202
+    });
+    assert_eq!(await_equal(&fleet)["stopWords"], json!(["ours"]));
+}
