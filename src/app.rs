@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::api::KeysUnderWay;
 use crate::auth::{Gate, Secrets};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
-use crate::conf::Config;
+use crate::conf::{Config, ConfigView};
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -39,6 +40,8 @@ pub struct App {
     pub catalog: Catalog,
     /// Who compares and mends the settings of which index.
     pub settings_locks: SettingsLocks,
+    /// The configuration that Miroir runs on, for showing it and for seeing what has changed.
+    pub view: ArcSwap<ConfigView>,
     /// Writes under way, and which of them wait for which.
     pub order: WriteOrder,
     /// What each node still has to be given.
@@ -60,8 +63,7 @@ impl App {
         let gate = Gate::open(Secrets::of(&config), Arc::clone(&store)).await.context("cannot read the API keys")?;
         let gate = Arc::new(gate);
         let topology = topology_of(&config);
-        let nodes = NodeClient::new(&topology, config.node_master_key.as_ref())
-            .context("node_master_key is no header value")?;
+        let nodes = NodeClient::new(&topology, config.node_keys()).context("node_master_key is no header value")?;
         let thresholds = HealthThresholds {
             failures_to_fail: config.health.unhealthy_threshold as u32,
             successes_to_recover: config.health.recovery_threshold as u32,
@@ -91,6 +93,7 @@ impl App {
         };
         let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
         let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
+        let view = ArcSwap::from_pointee(config.view.clone());
         let (order, keys_under_way, settings_locks) = (WriteOrder::default(), Arc::default(), SettingsLocks::default());
         Ok(Self {
             config,
@@ -102,6 +105,7 @@ impl App {
             gate,
             catalog,
             settings_locks,
+            view,
             order,
             logs,
             body_memory,

@@ -19,6 +19,7 @@ pub mod logs;
 pub mod merge;
 pub mod metrics;
 pub mod proxy;
+pub mod reload;
 pub mod reserved;
 pub mod scatter;
 pub mod server;

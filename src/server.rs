@@ -13,7 +13,7 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use crate::background::{
-    HealthChecks, MetricsEndpoint, Renamings, ReplicaLogs, SettingsChanges, SettingsDrift, SharedApp, Startup,
+    HealthChecks, MetricsEndpoint, Reload, Renamings, ReplicaLogs, SettingsChanges, SettingsDrift, SharedApp, Startup,
     TaskReconciliation,
 };
 use crate::conf::Config;
@@ -60,6 +60,9 @@ pub fn run(config: Config, options: RunOptions) -> ! {
 
     let app: SharedApp = Arc::new(OnceLock::new());
     let address = config.server.address.to_string();
+    if config.master_key.is_none() {
+        log::warn!("there is no master_key: everyone who reaches {address} may read, change and delete everything");
+    }
     let metrics_address = config.metrics.address.to_string();
 
     let proxy = Proxy::new(Arc::clone(&app), config.server.max_concurrent_requests);
@@ -76,9 +79,10 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let renamings = server.add_service(background_service("renamings", Renamings::new(Arc::clone(&app))));
     let changes = server.add_service(background_service("settings", SettingsChanges::new(Arc::clone(&app))));
     let drift = server.add_service(background_service("drift", SettingsDrift::new(Arc::clone(&app))));
+    let reload = server.add_service(background_service("reload", Reload::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
-    for dependent in [&health, &tasks, &logs, &renamings, &changes, &drift, &proxy, &metrics] {
+    for dependent in [&health, &tasks, &logs, &renamings, &changes, &drift, &reload, &proxy, &metrics] {
         dependent.add_dependency(&startup);
     }
     log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));

@@ -16,7 +16,9 @@ pub use aliases::AliasRoute;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRoute {
     Aliases(AliasRoute),
+    Config,
     Ready,
+    Reload,
     Task(TaskUid),
     Topology,
     Version,
@@ -27,7 +29,9 @@ impl AdminRoute {
     pub fn recognise(segments: &[&str], verb: Verb) -> Option<Self> {
         match segments {
             ["aliases", rest @ ..] => AliasRoute::recognise(rest, verb).map(AdminRoute::Aliases),
+            ["reload"] if verb == Verb::Post => Some(AdminRoute::Reload),
             _ if verb != Verb::Get => None,
+            ["config"] => Some(AdminRoute::Config),
             ["ready"] => Some(AdminRoute::Ready),
             ["tasks", uid] => uid.parse().ok().map(TaskUid).map(AdminRoute::Task),
             ["topology"] => Some(AdminRoute::Topology),
@@ -43,7 +47,9 @@ impl AdminRoute {
     pub fn template(&self) -> &'static str {
         match self {
             AdminRoute::Aliases(route) => route.template(),
+            AdminRoute::Config => "/_miroir/config",
             AdminRoute::Ready => "/_miroir/ready",
+            AdminRoute::Reload => "/_miroir/reload",
             AdminRoute::Task(_) => "/_miroir/tasks/{uid}",
             AdminRoute::Topology => "/_miroir/topology",
             AdminRoute::Version => "/_miroir/version",
@@ -63,7 +69,9 @@ pub async fn answer(
     let snapshot = app.cluster.snapshot();
     Ok(match route {
         AdminRoute::Aliases(_) => unreachable!("answered above, without holding a snapshot"),
+        AdminRoute::Config => Answer::json(200, &app.view.load().to_json()),
         AdminRoute::Ready => ready(app, &snapshot),
+        AdminRoute::Reload => Answer::json(200, &json!({ "changed": app.reload().await? })),
         AdminRoute::Task(uid) => Answer::json(200, &app.tasks.get(*uid).await?.breakdown()),
         AdminRoute::Topology => topology(app, &snapshot).await,
         AdminRoute::Version => Answer::json(200, &json!({ "version": env!("CARGO_PKG_VERSION") })),

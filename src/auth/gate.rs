@@ -24,6 +24,7 @@ const KEYS_MAX: usize = 100_000;
 pub struct Secrets {
     /// `None`: everyone may do everything.
     pub master_key: Option<Secret>,
+    pub master_key_previous: Option<Secret>,
     pub admin_key: Option<Secret>,
     /// Whether there is an admin API at all.
     pub has_admin_api: bool,
@@ -33,6 +34,7 @@ impl Secrets {
     pub fn of(config: &Config) -> Self {
         Self {
             master_key: config.master_key.clone(),
+            master_key_previous: config.master_key_previous.clone(),
             admin_key: config.admin.api_key.clone(),
             has_admin_api: config.admin.enabled,
         }
@@ -40,7 +42,7 @@ impl Secrets {
 
     /// Every master key that counts, the one that new values are made of first.
     fn master_keys(&self) -> impl Iterator<Item = &Secret> {
-        self.master_key.iter()
+        self.master_key.iter().chain(&self.master_key_previous)
     }
 }
 
@@ -211,6 +213,15 @@ impl Gate {
         self.state.load_full()
     }
 
+    /// Judges requests by other secrets from now on. The values of all keys become those of the new master key; those of the
+    /// previous one count too.
+    pub fn replace_secrets(&self, secrets: Secrets) {
+        self.state.rcu(|state| {
+            let records = state.keys.values().map(|key| key.record.clone());
+            GateState::new(secrets.clone(), records)
+        });
+    }
+
     pub async fn create(self: &Arc<Self>, new: NewKey) -> Result<ApiKey, KeyError> {
         let is_for_all = new.indexes.is_empty() || new.indexes.iter().any(IndexPattern::matches_all);
         if let Some(global) = new.actions.iter().find(|action| !is_for_all && action.is_global()) {
@@ -305,7 +316,12 @@ mod tests {
     use crate::store::memory::MemoryStore;
 
     fn secrets(master_key: Option<&str>) -> Secrets {
-        Secrets { master_key: master_key.map(Secret::new), admin_key: None, has_admin_api: true }
+        Secrets {
+            master_key: master_key.map(Secret::new),
+            master_key_previous: None,
+            admin_key: None,
+            has_admin_api: true,
+        }
     }
 
     async fn gate(store: &Arc<MemoryStore>, master_key: Option<&str>) -> Arc<Gate> {
@@ -375,6 +391,23 @@ mod tests {
             "cannot create index-scoped API key with global action `\"version\"`\n  - Hint: remove action `\"version\"` \
              from the action list, or remove `indexes` to make the key global"
         );
+    }
+
+    #[tokio::test]
+    async fn values_of_the_previous_master_key_count_until_it_is_taken_out() {
+        let store = Arc::new(MemoryStore::default());
+        let gate = gate(&store, Some("old")).await;
+        let uid = gate.state().list()[0].uid;
+        let old = gate.state().value(uid);
+        let both = Secrets { master_key_previous: Some(Secret::new("old")), ..secrets(Some("new")) };
+        gate.replace_secrets(both);
+        let new = gate.state().value(uid);
+        assert_ne!(new, old);
+        let counts = |value: &str| gate.state().rights_of_key(value.as_bytes()).is_ok();
+        assert!(counts(&new) && counts(&old));
+        assert!(gate.state().is_master_key(b"new") && gate.state().is_master_key(b"old"));
+        gate.replace_secrets(secrets(Some("new")));
+        assert!(counts(&new) && !counts(&old) && !gate.state().is_master_key(b"old"));
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod health_checks;
 mod metrics_endpoint;
+mod reload;
 mod renamings;
 mod replica_logs;
 mod settings_changes;
@@ -11,6 +12,7 @@ mod task_reconciliation;
 
 pub use health_checks::HealthChecks;
 pub use metrics_endpoint::MetricsEndpoint;
+pub use reload::Reload;
 pub use renamings::Renamings;
 pub use replica_logs::ReplicaLogs;
 pub use settings_changes::SettingsChanges;

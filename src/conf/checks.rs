@@ -66,6 +66,14 @@ fn check_keys(reader: &Reader<'_>, config: &Config) {
         );
         reader.problem("miroir.master_key", message);
     }
+    let pairs = [
+        ("master_key_previous", &config.master_key_previous, "master_key", &config.master_key),
+        ("node_master_key_previous", &config.node_master_key_previous, "node_master_key", &config.node_master_key),
+    ];
+    for (key, _, newer, _) in pairs.iter().filter(|(_, previous, _, current)| previous.is_some() && current.is_none()) {
+        let message = format!("is set without {newer}: what there was before counts only beside what there is");
+        reader.problem(&format!("miroir.{key}"), message);
+    }
     let open_beside_protected_data = config.master_key.is_some() && config.admin.api_key.is_none();
     if config.admin.enabled && open_beside_protected_data {
         reader.problem(

@@ -12,6 +12,7 @@ mod schema;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod view;
 mod yaml;
 
 use std::collections::HashMap;
@@ -26,18 +27,35 @@ use crate::documents::MissingKey;
 pub use reader::Problem;
 pub use schema::NodeAddress;
 pub use secret::Secret;
+pub use view::ConfigView;
 
 /// Largest configuration file that is read. A fleet of thousands of nodes fits; a data file named by mistake does not.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Keys that are applied to a running Miroir, whether they stand in the file or in a file of their own.
+const RELOADED: [&str; 5] = [
+    "miroir.master_key",
+    "miroir.master_key_previous",
+    "miroir.node_master_key",
+    "miroir.node_master_key_previous",
+    "miroir.admin.api_key",
+];
 
 /// Everything that the configuration file says, checked. Relative paths in the file are taken from its folder, so that
 /// a value means the same from whichever directory Miroir is started.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that it was read from.
+    pub file: PathBuf,
+    pub view: ConfigView,
     /// What clients present. `None`: everyone may do everything.
     pub master_key: Option<Secret>,
+    /// The master key before, which counts too while clients change over.
+    pub master_key_previous: Option<Secret>,
     /// What Miroir presents to nodes.
     pub node_master_key: Option<Secret>,
+    /// The nodes' key before, for nodes that still have it.
+    pub node_master_key_previous: Option<Secret>,
     /// S of an index created from now on.
     pub shards: u32,
     /// Replicas of each shard within a group.
@@ -215,8 +233,9 @@ impl Config {
         if let Some(config) = &config {
             checks::check(&reader, config);
         }
+        let view = reader.view();
         match (config, reader.into_problems()) {
-            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (Some(config), problems) if problems.is_empty() => Ok(Self { file: path.to_owned(), view, ..config }),
             (_, problems) => Err(ConfigErrors { file: path.to_owned(), problems }),
         }
     }
@@ -224,6 +243,18 @@ impl Config {
     /// What works but is probably not meant, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         checks::warnings(self)
+    }
+
+    /// Paths of the keys that are other in `next` and are only read at start.
+    pub fn restart_needed_for(&self, next: &Self) -> Vec<String> {
+        let mut paths = self.view.differences(&next.view);
+        paths.retain(|path| !RELOADED.contains(&path.strip_suffix("_file").unwrap_or(path)));
+        paths
+    }
+
+    /// What nodes are asked with, in the order in which it is tried.
+    pub fn node_keys(&self) -> impl Iterator<Item = &Secret> {
+        self.node_master_key.iter().chain(&self.node_master_key_previous)
     }
 
     /// Number of nodes of each group.

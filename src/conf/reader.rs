@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::yaml::{Entry, Node, Scalar, Value};
-use super::{Environment, Secret};
+use super::{ConfigView, Environment, Secret};
 
 /// Largest secret file that is read: keys are short, and a path to something else must not fill the memory.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -38,12 +38,21 @@ pub(super) struct Reader<'a> {
     lines: RefCell<HashMap<String, usize>>,
     /// Path of every key that was asked for, list items written `[]`: the schema, as the code that reads it defines it.
     asked: RefCell<BTreeSet<String>>,
+    /// The value of every key that was asked for.
+    view: RefCell<ConfigView>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(file: &Path, environment: &'a Environment) -> Self {
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        Self { folder, environment, problems: RefCell::default(), lines: RefCell::default(), asked: RefCell::default() }
+        Self {
+            folder,
+            environment,
+            problems: RefCell::default(),
+            lines: RefCell::default(),
+            asked: RefCell::default(),
+            view: RefCell::default(),
+        }
     }
 
     pub fn add(&self, problem: Problem) {
@@ -73,6 +82,11 @@ impl<'a> Reader<'a> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.line);
         problems
+    }
+
+    /// What has been read so far.
+    pub fn view(&self) -> ConfigView {
+        self.view.borrow().clone()
     }
 
     #[cfg(test)]
@@ -183,10 +197,25 @@ impl<'r, 'n> Section<'r, 'n> {
 
     /// Text under `key`. A variable that is filled in with nothing counts as no value.
     pub fn text(&self, key: &'static str) -> Option<String> {
+        let text = self.written(key);
+        self.show(key, text.clone());
+        text
+    }
+
+    fn show(&self, key: &str, value: impl Into<serde_json::Value>) {
+        self.reader.view.borrow_mut().show(self.path_of(key), value.into());
+    }
+
+    /// Like [`Section::text`] for what may be secret.
+    fn written(&self, key: &'static str) -> Option<String> {
         let (scalar, text) = self.scalar(key, "text")?;
         let typed = scalar.plain && !scalar.has_variables() && (text.parse::<f64>().is_ok() || truth(&text).is_some());
         if typed {
-            self.problem(key, format!("expected text, got `{text}`; if that is meant as text, put it in quotes"));
+            // Not what stands there: it may be a key.
+            self.problem(
+                key,
+                "expected text, got a bare number or truth value; if that is meant as text, put it in quotes",
+            );
             return None;
         }
         if text.is_empty() && !scalar.has_variables() {
@@ -224,6 +253,12 @@ impl<'r, 'n> Section<'r, 'n> {
     }
 
     pub fn truth(&self, key: &'static str, default: bool) -> bool {
+        let value = self.written_truth(key, default);
+        self.show(key, value);
+        value
+    }
+
+    fn written_truth(&self, key: &'static str, default: bool) -> bool {
         let Some((scalar, text)) = self.scalar(key, "true or false").filter(|(_, text)| !text.is_empty()) else {
             return default;
         };
@@ -235,6 +270,12 @@ impl<'r, 'n> Section<'r, 'n> {
 
     /// A whole number within `range`.
     pub fn number(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        let value = self.written_number(key, default, range);
+        self.show(key, value);
+        value
+    }
+
+    fn written_number(&self, key: &'static str, default: u64, range: RangeInclusive<u64>) -> u64 {
         let Some((scalar, text)) = self.scalar(key, "a whole number").filter(|(_, text)| !text.is_empty()) else {
             return default;
         };
@@ -262,14 +303,21 @@ impl<'r, 'n> Section<'r, 'n> {
 
     /// A path; a relative one starts in the folder of the configuration file.
     pub fn path(&self, key: &'static str, default: &str) -> PathBuf {
-        let path = self.text(key).unwrap_or_else(|| default.to_owned());
-        self.reader.resolve(&path)
+        let path = self.reader.resolve(&self.written(key).unwrap_or_else(|| default.to_owned()));
+        self.show(key, path.display().to_string());
+        path
     }
 
     /// A key: from the environment variable `variable` if that is set, else from `key`, else from the file that
     /// `file_key` names.
     pub fn secret(&self, key: &'static str, file_key: &'static str, variable: Option<&str>) -> Option<Secret> {
-        let written = self.text(key);
+        let secret = self.written_secret(key, file_key, variable);
+        self.reader.view.borrow_mut().show_secret(self.path_of(key), secret.as_ref());
+        secret
+    }
+
+    fn written_secret(&self, key: &'static str, file_key: &'static str, variable: Option<&str>) -> Option<Secret> {
+        let written = self.written(key);
         let file = self.text(file_key);
         if written.is_some() && file.is_some() {
             self.problem(file_key, format!("contradicts `{key}`; keep one of the two"));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
@@ -9,9 +10,9 @@ use http::Uri;
 use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
-    AdminConfig, AliasesConfig, Config, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, Secret, ServerConfig,
-    SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy,
-    WritesConfig,
+    AdminConfig, AliasesConfig, Config, ConfigView, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, Secret,
+    ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig,
+    UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
@@ -80,8 +81,12 @@ pub(super) fn read(reader: &Reader<'_>, root: &Node) -> Option<Config> {
 
 fn miroir(section: &Section<'_, '_>) -> Config {
     Config {
+        file: PathBuf::new(),
+        view: ConfigView::default(),
         master_key: section.secret("master_key", "master_key_file", Some("MIROIR_MASTER_KEY")),
+        master_key_previous: section.secret("master_key_previous", "master_key_previous_file", None),
         node_master_key: section.secret("node_master_key", "node_master_key_file", Some("MIROIR_NODE_MASTER_KEY")),
+        node_master_key_previous: section.secret("node_master_key_previous", "node_master_key_previous_file", None),
         shards: section.number("shards", 64, 1..=u64::from(Shard::COUNT_MAX)) as u32,
         replication_factor: section.number("replication_factor", 1, 1..=16) as u32,
         nodes: nodes(section),

@@ -25,7 +25,7 @@ impl Secret {
 }
 
 /// What a masked key looks like, whatever its length.
-const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

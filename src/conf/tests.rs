@@ -72,8 +72,9 @@ fn every_mistake_is_named_at_once_with_its_line() {
             "conf/m.yaml:7: miroir.server.prot: unknown key; did you mean `port`?",
             "conf/m.yaml:8: miroir.server.bind: expected an IP address such as 127.0.0.1 or 0.0.0.0, got `localhost`",
             "conf/m.yaml:9: miroir.server.insecure: expected true or false, got `maybe`",
-            "conf/m.yaml:10: miroir.hedging: unknown key; known here: master_key, master_key_file, node_master_key, \
-             node_master_key_file, shards, replication_factor, nodes, task_store, admin, server, metrics, health, \
+            "conf/m.yaml:10: miroir.hedging: unknown key; known here: master_key, master_key_file, master_key_previous, \
+             master_key_previous_file, node_master_key, node_master_key_file, node_master_key_previous, \
+             node_master_key_previous_file, shards, replication_factor, nodes, task_store, admin, server, metrics, health, \
              scatter, task_registry, writes, settings_broadcast, settings_drift_check, aliases",
             "conf/m.yaml:11: other: unknown key; known here: miroir",
         ],
@@ -124,7 +125,8 @@ fn text_that_is_not_yaml_names_its_line() {
 #[test]
 fn values_have_the_type_of_their_key() {
     for (lines, expected) in [
-        ("  master_key: 12345\n", "miroir.master_key: expected text, got `12345`"),
+        // Without the value: it may be meant as a secret.
+        ("  master_key: 12345\n", "miroir.master_key: expected text, got a bare number or truth value; if"),
         ("  master_key: \"\"\n", "miroir.master_key: is empty"),
         ("  master_key:\n", "miroir.master_key: has no value"),
         ("  master_key: clé\n", "miroir.master_key: has characters that no HTTP header carries"),
@@ -332,13 +334,14 @@ fn conf_miroir_yaml_shows_every_key_with_its_default() {
     let variables =
         environment(&[("MIROIR_MASTER_KEY", "m"), ("MIROIR_NODE_MASTER_KEY", "n"), ("MIROIR_ADMIN_API_KEY", "a")]);
     let reader = Reader::new(Path::new("conf/miroir.yaml"), &variables);
-    let shown = super::schema::read(&reader, &yaml::parse(text).unwrap()).expect("the file loads");
+    let mut shown = super::schema::read(&reader, &yaml::parse(text).unwrap()).expect("the file loads");
     assert_eq!(keys_of(text), reader.asked());
 
     let mut default =
         parse_with(&format!("miroir:\n{NODE}"), &[("MIROIR_MASTER_KEY", "m"), ("MIROIR_ADMIN_API_KEY", "a")]).unwrap();
     default.node_master_key = Some(Secret::new("n"));
     default.nodes[0].id = NodeId::new("meili-0");
+    (shown.file, shown.view) = (default.file.clone(), default.view.clone());
     assert_eq!(format!("{shown:?}"), format!("{default:?}"));
 
     for (before, line) in text.lines().zip(text.lines().skip(1)) {
@@ -352,4 +355,31 @@ fn conf_dev_yaml_loads() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/dev.yaml");
     let config = Config::load_with(&path, &Environment::new()).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_shown_of_a_configuration_has_every_key_and_no_secret() {
+    let lines = "  master_key: hidden-1\n  node_master_key: hidden-2\n  node_master_key_previous: hidden-3\n  \
+                 task_store: { backend: redis, url: \"redis://:hidden-4@h:1\" }\n  admin: { api_key: hidden-5 }\n";
+    let config = with(lines).unwrap();
+    let shown = config.view.to_json();
+    assert_eq!(shown["miroir"]["nodes"][0]["address"], "http://127.0.0.1:7701");
+    assert_eq!((&shown["miroir"]["shards"], &shown["miroir"]["master_key"]), (&64.into(), &"********".into()));
+    assert_eq!(shown["miroir"]["master_key_previous"], serde_json::Value::Null);
+    assert!(!format!("{shown} {config:?}").contains("hidden"));
+}
+
+#[test]
+fn only_keys_can_be_changed_without_a_restart() {
+    let config = |lines: &str| with(lines).unwrap();
+    let running = config("  node_master_key: a\n  shards: 64\n");
+    let rotated = config("  node_master_key: b\n  node_master_key_previous: a\n  admin: { api_key: k }\n");
+    assert_eq!(running.restart_needed_for(&rotated), Vec::<String>::new());
+    let other = config("  shards: 128\n  node_master_key: a\n  task_store: { backend: redis, url: \"redis://h:1\" }\n");
+    assert_eq!(
+        running.restart_needed_for(&other),
+        ["miroir.shards", "miroir.task_store.backend", "miroir.task_store.url"]
+    );
+    let previous = parse(&format!("miroir:\n{NODE}  master_key_previous: a\n")).unwrap_err();
+    assert!(previous.contains("miroir.master_key_previous: is set without master_key"), "{previous}");
 }

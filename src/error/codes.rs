@@ -343,6 +343,7 @@ codes! {
     MiroirNoQuorum "miroir_no_quorum" System 503 "Too few replicas can take the write; try again.";
     MiroirNotSupported "miroir_not_supported" InvalidRequest 501 "Miroir does not serve this route or this option.";
     MiroirPrimaryKeyRequired "miroir_primary_key_required" InvalidRequest 400 "Documents cannot be dealt out to shards without their primary key.";
+    MiroirReloadRefused "miroir_reload_refused" InvalidRequest 409 "The configuration file was not applied; the message says why.";
     MiroirReservedField "miroir_reserved_field" InvalidRequest 400 "A name that begins with `_miroir_` is Miroir's own.";
     MiroirSettingsDiverged "miroir_settings_diverged" System 503 "A change of settings could not be brought to all nodes.";
     MiroirSettingsVersionStale "miroir_settings_version_stale" System 503 "Too few nodes are known to have the settings version that `X-Miroir-Min-Settings-Version` asks for.";

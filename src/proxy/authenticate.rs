@@ -115,6 +115,7 @@ mod tests {
     async fn gate(master_key: Option<&str>) -> Arc<Gate> {
         let secrets = Secrets {
             master_key: master_key.map(Secret::new),
+            master_key_previous: None,
             admin_key: Some(Secret::new(ADMIN)),
             has_admin_api: true,
         };

@@ -8,6 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::{Forward, Route, SettingsMark};
 use crate::cluster::Snapshot;
+use crate::scatter::PresentedKey;
 
 pub struct Context {
     pub started: Instant,
@@ -24,6 +25,12 @@ pub struct Context {
     pub forward: Option<Forward>,
     /// Which of the candidates is being asked.
     pub attempt: usize,
+    /// What the node was asked with.
+    pub node_key: Option<PresentedKey>,
+    /// How many keys of it the node has refused.
+    pub key_refusals: usize,
+    /// Whether the same node is to be asked once more.
+    pub asks_again: bool,
     /// A document on its way through, whose reserved fields come out once it is whole.
     pub document: BytesMut,
 }
@@ -41,6 +48,9 @@ impl Context {
             held: None,
             forward: None,
             attempt: 0,
+            node_key: None,
+            key_refusals: 0,
+            asks_again: false,
             document: BytesMut::new(),
         }
     }

@@ -6,6 +6,7 @@
 //! | `request_filter` | [`request_filter`] | preflights ([`cors`]), authentication, route, plan; what is not for one node is answered here |
 //! | `upstream_peer` | [`upstream_peer`] | which node answers a plan for one node, and which is next when it fails |
 //! | `upstream_request_filter` | [`upstream_peer`] | the nodes' key in place of the client's |
+//! | `upstream_response_filter` | [`upstream_peer`] | a node that refuses its key is asked with the other one |
 //! | `response_filter`, `response_body_filter` | [`response_filter`] | reserved fields come out |
 //! | `logging` | [`logging`] | metrics, access log |
 //!
@@ -107,6 +108,15 @@ impl ProxyHttp for Proxy {
             return e;
         }
         upstream_peer::next_after(self.app(), ctx, e)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        upstream_peer::judge_answer(self.app(), response, ctx)
     }
 
     async fn response_filter(

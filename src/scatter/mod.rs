@@ -7,6 +7,7 @@
 mod health_board;
 mod idle_connections;
 mod node_client;
+mod node_keys;
 mod node_stream;
 mod read;
 mod write;
@@ -19,6 +20,7 @@ use crate::metrics::Metrics;
 
 pub use health_board::HealthBoard;
 pub use node_client::{LegError, NodeAnswer, NodeClient, NodeRequest, CONNECT_TIMEOUT, IDLE_CONNECTION_TIMEOUT};
+pub use node_keys::{is_refusal, PresentedKey};
 pub use read::{ReadLeg, ReadOutcome};
 pub use write::Delivery;
 

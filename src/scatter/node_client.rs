@@ -14,6 +14,7 @@ use pingora::protocols::Stream;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use super::idle_connections::IdleConnections;
+use super::node_keys::{is_refusal, NodeKeys};
 use super::node_stream::NodeStream;
 use crate::cluster::{NodeId, NodeIndex, Topology};
 use crate::conf::Secret;
@@ -73,6 +74,8 @@ pub enum LegError {
     Timeout { node: NodeId, after: Duration },
     #[error("the connection to node {node} broke: {cause}")]
     Broken { node: NodeId, cause: String },
+    #[error("node {node} refuses the key that it is asked with: node_master_key is not its master key")]
+    KeyRefused { node: NodeId },
     #[error("the answer of node {node} is larger than {ANSWER_BYTES_MAX} bytes")]
     AnswerTooLarge { node: NodeId },
 }
@@ -103,34 +106,27 @@ pub struct NodeClient {
     connector: TransportConnector,
     idle: IdleConnections,
     targets: Vec<Target>,
-    /// `Bearer <key>`; no client ever sees the nodes' key.
-    authorization: Option<http::HeaderValue>,
+    /// What no client ever sees.
+    pub keys: NodeKeys,
 }
 
 impl NodeClient {
-    /// `key` is the nodes' master key.
-    pub fn new(topology: &Topology, key: Option<&Secret>) -> Result<Self, http::header::InvalidHeaderValue> {
+    /// `keys` are what nodes may be asked with.
+    pub fn new<'k>(
+        topology: &Topology,
+        keys: impl Iterator<Item = &'k Secret>,
+    ) -> Result<Self, http::header::InvalidHeaderValue> {
         let target = |node: &crate::cluster::Node| Target {
             id: node.id.clone(),
             authority: node.address.clone(),
             resolved: ArcSwapOption::from_pointee(node.address.parse::<SocketAddr>().ok()),
         };
-        let authorization = key.map(|key| http::HeaderValue::from_str(&format!("Bearer {}", key.reveal())));
-        let mut authorization = authorization.transpose()?;
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
-        }
         Ok(Self {
             connector: TransportConnector::new(None),
             idle: IdleConnections::default(),
             targets: topology.nodes.iter().map(target).collect(),
-            authorization,
+            keys: NodeKeys::new(topology.nodes.len(), keys)?,
         })
-    }
-
-    /// Value of the `Authorization` header that nodes expect.
-    pub fn authorization(&self) -> Option<&http::HeaderValue> {
-        self.authorization.as_ref()
     }
 
     /// `host:port` of a node.
@@ -189,6 +185,7 @@ impl NodeClient {
     async fn exchange(&self, node: NodeIndex, request: &NodeRequest, repeatable: bool) -> Result<NodeAnswer, LegError> {
         let id = &self.targets[node.0 as usize].id;
         let peer = self.peer(node).await?;
+        let mut refusals = 0;
         loop {
             let (stream, reused) = match self.idle.take(peer.reuse_hash()) {
                 Some(stream) => (stream, true),
@@ -198,14 +195,22 @@ impl NodeClient {
                 },
             };
             let mut session = HttpSession::new(stream);
-            let header = self.header(node, request);
+            let (key, authorization) = self.keys.authorization(node);
+            let header = self.header(node, request, authorization);
             match exchange_on(&mut session, header, &request.body).await {
                 Ok(answer) => {
                     session.respect_keepalive();
                     if let Some(stream) = session.reuse().await {
                         self.idle.put(peer.reuse_hash(), stream);
                     }
-                    return Ok(answer);
+                    if !is_refusal(answer.status) {
+                        return Ok(answer);
+                    }
+                    // Never an answer for a client: it would take its own key for a wrong one.
+                    refusals += 1;
+                    if !self.keys.refused(node, key) || refusals >= self.keys.count() {
+                        return Err(LegError::KeyRefused { node: id.clone() });
+                    }
                 }
                 Err(Stop::TooLarge) => return Err(LegError::AnswerTooLarge { node: id.clone() }),
                 // Each turn takes a connection out of the pool, and one that is not reused ends the loop.
@@ -215,7 +220,12 @@ impl NodeClient {
         }
     }
 
-    fn header(&self, node: NodeIndex, request: &NodeRequest) -> Box<RequestHeader> {
+    fn header(
+        &self,
+        node: NodeIndex,
+        request: &NodeRequest,
+        authorization: Option<http::HeaderValue>,
+    ) -> Box<RequestHeader> {
         let length: usize = request.body.iter().map(Bytes::len).sum();
         let built = RequestHeader::build(request.method.clone(), request.path_and_query.as_bytes(), Some(4));
         let mut header = built.expect("paths are made of checked uids and percent-encoded parts");
@@ -225,8 +235,8 @@ impl NodeClient {
         if let Ok(host) = http::HeaderValue::from_str(self.authority(node)) {
             insert(http::header::HOST, host);
         }
-        if let Some(authorization) = &self.authorization {
-            insert(http::header::AUTHORIZATION, authorization.clone());
+        if let Some(authorization) = authorization {
+            insert(http::header::AUTHORIZATION, authorization);
         }
         if let Some(content_type) = request.content_type {
             insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));

@@ -47,7 +47,7 @@ impl Scatter {
                 }
             },
             Ok(answer) if answer.status < 500 => Delivery::Refused(ApiError::from_node(answer.status, &answer.body)),
-            Err(LegError::Connect { .. }) => Delivery::NotSent,
+            Err(LegError::Connect { .. } | LegError::KeyRefused { .. }) => Delivery::NotSent,
             Ok(_) | Err(_) => Delivery::InDoubt,
         }
     }

@@ -1,5 +1,5 @@
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{json, Value};
@@ -31,7 +31,10 @@ impl Default for FleetOptions {
 pub struct Fleet {
     pub url: String,
     client: Client,
+    pub metrics_url: String,
     nodes: Vec<FleetNode>,
+    /// What nodes are started with.
+    node_key: String,
     proxy: Option<Child>,
     proxy_output: Vec<Output>,
     folder: TempDir,
@@ -55,7 +58,9 @@ impl Fleet {
         let mut fleet = Self {
             client: Client::new(&url, Some(MASTER_KEY)),
             url,
+            metrics_url: format!("http://127.0.0.1:{metrics_port}"),
             nodes: nodes.collect(),
+            node_key: NODE_KEY.to_owned(),
             proxy: None,
             proxy_output: Vec::new(),
             folder,
@@ -100,7 +105,7 @@ impl Fleet {
 
     /// A client of node `n` itself, past the proxy.
     pub fn node_client(&self, n: usize) -> Client {
-        Client::new(&self.node_url(n), Some(NODE_KEY))
+        Client::new(&self.node_url(n), Some(&self.node_key))
     }
 
     fn node_url(&self, n: usize) -> String {
@@ -109,6 +114,32 @@ impl Fleet {
 
     pub fn node_count(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Every secret of the configuration.
+    pub fn secrets() -> [&'static str; 3] {
+        [MASTER_KEY, ADMIN_KEY, NODE_KEY]
+    }
+
+    /// Where the proxy keeps its files, beside those of the nodes.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Nodes that are started from now on have this master key.
+    pub fn set_node_key(&mut self, key: &str) {
+        key.clone_into(&mut self.node_key);
+    }
+
+    /// Changes the configuration file, which the proxy does not see until it is told to.
+    pub fn edit_configuration(&self, edit: impl FnOnce(String) -> String) {
+        let path = self.folder.path().join("miroir.yaml");
+        let text = std::fs::read_to_string(&path).expect("the configuration is there");
+        std::fs::write(path, edit(text)).expect("the configuration is written");
+    }
+
+    pub fn proxy_pid(&self) -> u32 {
+        self.proxy.as_ref().expect("it runs").id()
     }
 
     /// Ends node `n` as a crash would.
@@ -132,7 +163,7 @@ impl Fleet {
             std::env::var_os("MIROIR_NODE_BIN").map(PathBuf::from).filter(|path| path.as_os_str() != "embedded");
         let mut command = Command::new(program.unwrap_or_else(|| programs().join("miroir-node")));
         let address = format!("127.0.0.1:{}", self.nodes[n].port);
-        command.args(["--http-addr", &address, "--master-key", NODE_KEY, "--no-analytics"]);
+        command.args(["--http-addr", &address, "--master-key", &self.node_key, "--no-analytics"]);
         command.arg("--db-path").arg(self.folder.path().join(&self.nodes[n].id));
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.nodes[n].process = Some(command.spawn().expect("a node starts"));

@@ -22,7 +22,7 @@ use serde_json::Value;
 pub use both::Both;
 pub use client::{Answer, Client};
 pub use fleet::{Fleet, FleetOptions};
-pub use process::{descendants, is_running, kill, terminate, wait_until, Output};
+pub use process::{descendants, hang_up, is_running, kill, terminate, wait_until, Output};
 
 /// How long a cluster may take to be ready, in a debug build on a busy machine.
 pub const START_PATIENCE: Duration = Duration::from_secs(90);

@@ -56,6 +56,10 @@ pub fn terminate(pid: u32) {
     signal(pid, Signal::TERM);
 }
 
+pub fn hang_up(pid: u32) {
+    signal(pid, Signal::HUP);
+}
+
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
     // It may have ended by itself.
