@@ -157,6 +157,27 @@ fn a_key_is_held_to_its_actions_and_indexes_on_every_route() {
 }
 
 #[test]
+fn neither_a_swap_nor_an_alias_leads_around_a_keys_indexes() {
+    let cluster = cluster();
+    let master = cluster.client();
+    for index in ["movies", "songs"] {
+        cluster.succeed(master.post(&format!("/indexes/{index}/documents"), json!([{ "id": 1 }])));
+    }
+    let (_, swapper) = key(&cluster, json!(["indexes.swap", "search"]), json!(["movies", "books"]));
+    let swap = json!([{ "indexes": ["movies", "songs"] }]);
+    let refused = swapper.post("/swap-indexes", swap.clone()).expect_error(403, "invalid_api_key");
+    assert_eq!(refused["message"], "The provided API key is invalid.");
+    let (_, both) = key(&cluster, json!(["indexes.swap"]), json!(["movies", "songs"]));
+    let task = both.post("/swap-indexes", swap).task_uid();
+    assert_eq!(master.wait_task(task)["status"], "succeeded");
+
+    cluster.admin().put("/_miroir/aliases/shop", json!({ "target": "songs" })).expect_status(201);
+    swapper.post("/indexes/shop/search", json!({})).expect_error(403, "invalid_api_key");
+    cluster.admin().put("/_miroir/aliases/shop", json!({ "target": "movies" })).expect_status(200);
+    assert_eq!(swapper.search("shop", json!({}))["hits"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn an_expired_key_opens_nothing() {
     let cluster = cluster();
     let soon = time::OffsetDateTime::now_utc() + time::Duration::SECOND;

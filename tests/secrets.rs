@@ -190,6 +190,23 @@ fn the_master_key_is_changed_while_clients_still_have_the_old_one() {
 }
 
 #[test]
+fn without_a_master_key_all_is_open_but_keys_and_the_log_says_so() {
+    let mut fleet = fleet();
+    let [master, admin, _] = Fleet::secrets();
+    fleet.kill_proxy();
+    fleet.edit_configuration(|text| text.replace(&format!("  master_key: {master}\n"), ""));
+    fleet.start_proxy();
+    let nobody = Client::new(&fleet.url, None);
+    nobody.get("/indexes").expect_status(200);
+    nobody.get("/keys").expect_error(401, "missing_master_key");
+    nobody.get("/_miroir/topology").expect_error(401, "miroir_invalid_auth");
+    Client::with_header(&fleet.url, "x-admin-key", admin).get("/_miroir/topology").expect_status(200);
+    wait_until("the log says so", START_PATIENCE, || {
+        fleet.proxy_log().contains("there is no master_key: everyone who")
+    });
+}
+
+#[test]
 fn a_configuration_that_cannot_be_applied_changes_nothing() {
     let fleet = fleet();
     let [old, _, _] = Fleet::secrets();
