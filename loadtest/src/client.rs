@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Connecting happens on one machine or one network, where this is ample.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A server takes a large body and flushes it to its disk before it answers.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// Documents fetched per request while reading an index.
 const DOCUMENTS_PER_REQUEST: usize = 1_000;
 
@@ -84,6 +86,11 @@ impl Client {
         self.post(&format!("/indexes/{index}/search"), json_bytes(query)).await
     }
 
+    /// Searches among the values of a facet; an error answer is an `Answer` too.
+    pub async fn facet_search(&self, index: &str, query: &Object) -> Result<Answer, ClientError> {
+        self.post(&format!("/indexes/{index}/facet-search"), json_bytes(query)).await
+    }
+
     /// Searches `index` and says how long it took from the first byte sent to the last one received. The body is
     /// not parsed, so that the measurement does not contain this program's own work.
     pub async fn time_search(&self, index: &str, body: &[u8]) -> Result<Duration, ClientError> {
@@ -136,6 +143,16 @@ impl Client {
         body: impl Into<Vec<u8>>,
     ) -> Result<Answer, ClientError> {
         self.answer(self.request(method, path).body(body.into())).await
+    }
+
+    /// Sends documents, one a line.
+    pub async fn send_ndjson(&self, path: &str, lines: &str) -> Result<Answer, ClientError> {
+        let request = self.request(reqwest::Method::POST, path).timeout(UPLOAD_TIMEOUT);
+        // `header` would add a second content type.
+        let mut headers = reqwest::header::HeaderMap::new();
+        let ndjson = reqwest::header::HeaderValue::from_static("application/x-ndjson");
+        headers.insert(reqwest::header::CONTENT_TYPE, ndjson);
+        self.answer(request.headers(headers).body(lines.to_owned())).await
     }
 
     async fn get(&self, path: &str) -> Result<Object, ClientError> {

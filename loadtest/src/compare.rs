@@ -196,6 +196,37 @@ pub fn compare_facets(
     Ok(())
 }
 
+/// Compares two answers of a search among the values of a facet: the values in their order, their counts, the echoed query.
+pub fn compare_facet_search(
+    single: &Object,
+    cluster: &Object,
+    values_max: usize,
+    order: FacetOrder,
+) -> Result<(), String> {
+    if single.get("facetQuery") != cluster.get("facetQuery") {
+        return Err(format!(
+            "facetQuery: expected {:?}, got {:?}",
+            single.get("facetQuery"),
+            cluster.get("facetQuery")
+        ));
+    }
+    compare_facet(&counts_of(single)?, &counts_of(cluster)?, values_max, order)
+}
+
+/// `facetHits` as values with their counts.
+fn counts_of(answer: &Object) -> Result<Object, String> {
+    let hits = answer.get("facetHits").and_then(Value::as_array).ok_or("no facetHits")?;
+    let mut counts = Object::new();
+    for hit in hits {
+        let value = hit["value"].as_str().ok_or_else(|| format!("a hit without value: {hit}"))?;
+        // Values that differ by case alone are one, so none may appear twice.
+        if counts.insert(value.to_owned(), hit["count"].clone()).is_some() {
+            return Err(format!("value {value:?} appears twice"));
+        }
+    }
+    Ok(counts)
+}
+
 fn compare_facet(expected: &Object, got: &Object, values_max: usize, order: FacetOrder) -> Result<(), String> {
     match order {
         FacetOrder::Alphabetical => {

@@ -45,6 +45,11 @@ pub struct Corpus {
     pub total_hits_max: usize,
     pub values_per_facet: usize,
     facet_orders: HashMap<String, FacetOrder>,
+    ranking_rules: Vec<String>,
+    /// The fields that searches show; `None` for all.
+    displayed: Option<Vec<String>>,
+    /// Places of documents by their ids.
+    by_id: HashMap<String, usize>,
     /// Every word of the text fields, folded, each once.
     pub dictionary: BTreeSet<String>,
 }
@@ -99,6 +104,10 @@ impl Corpus {
             total_hits_max: number_setting(settings, "pagination", "maxTotalHits", DEFAULT_TOTAL_HITS_MAX),
             values_per_facet: number_setting(settings, "faceting", "maxValuesPerFacet", DEFAULT_VALUES_PER_FACET),
             facet_orders: facet_orders(settings),
+            ranking_rules: strings(settings, "rankingRules"),
+            displayed: Some(strings(settings, "displayedAttributes"))
+                .filter(|names| !names.is_empty() && names[0] != "*"),
+            by_id: documents.iter().enumerate().map(|(n, document)| (id_text(document.get(&primary_key)), n)).collect(),
             primary_key,
             documents,
             text_fields,
@@ -110,11 +119,30 @@ impl Corpus {
 
     /// The id of a hit or document as text: integer 7 and string "7" are one key.
     pub fn id_of(&self, document: &Value) -> String {
-        match document.get(&self.primary_key) {
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
+        id_text(document.get(&self.primary_key))
+    }
+
+    /// What ranking rules about fields that searches do not show say of a document, in the order of these rules: one field
+    /// counts once, where it comes first.
+    pub fn hidden_values(&self, query: &Object, id: &str) -> Vec<String> {
+        let Some(displayed) = &self.displayed else { return Vec::new() };
+        let Some(document) = self.by_id.get(id).map(|n| &self.documents[*n]) else { return Vec::new() };
+        let mut sorted = BTreeSet::new();
+        let rules = self.ranking_rules.iter().flat_map(|rule| match rule.as_str() {
+            "sort" => strings(query, "sort"),
+            other => vec![other.to_owned()],
+        });
+        let mut values = Vec::new();
+        for rule in rules {
+            let Some((field, direction)) = rule.rsplit_once(':') else { continue };
+            if !field.starts_with("_geoPoint")
+                && sorted.insert(field.to_owned())
+                && !displayed.iter().any(|f| f == field)
+            {
+                values.push(sort_value(document.get(field), direction == "asc"));
+            }
         }
+        values
     }
 
     pub fn facet_order(&self, facet: &str) -> FacetOrder {
@@ -127,6 +155,40 @@ impl Corpus {
         let geo = document.get("_geo")?;
         Some((geo.get("lat")?.as_f64()?, geo.get("lng")?.as_f64()?))
     }
+}
+
+fn id_text(id: Option<&Value>) -> String {
+    match id {
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+/// The value that a document is sorted by: of several numbers the first in the direction, of strings only where there is no
+/// number.
+fn sort_value(value: Option<&Value>, ascending: bool) -> String {
+    let values = match value {
+        Some(Value::Array(values)) => values.iter().collect(),
+        Some(value) => vec![value],
+        None => Vec::new(),
+    };
+    let mut numbers: Vec<f64> = values.iter().filter_map(|value| value.as_f64()).collect();
+    numbers.sort_by(f64::total_cmp);
+    let mut texts: Vec<String> =
+        values.iter().filter_map(|value| value.as_str()).map(|text| text.trim().to_lowercase()).collect();
+    texts.sort();
+    let (number, text) = match ascending {
+        true => (numbers.first(), texts.first()),
+        false => (numbers.last(), texts.last()),
+    };
+    number.map(f64::to_string).or(text.cloned()).unwrap_or_default()
+}
+
+/// The strings of a list among an object's members.
+fn strings(object: &Object, name: &str) -> Vec<String> {
+    let list = object.get(name).and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The strings of a field, whether it holds one or a list.
@@ -224,5 +286,19 @@ mod tests {
     fn an_id_is_the_same_as_number_and_as_string() {
         let corpus = Corpus::new("id".into(), vec![object(json!({ "id": 7 }))], &Object::new());
         assert_eq!(corpus.id_of(&json!({ "id": 7 })), corpus.id_of(&json!({ "id": "7" })));
+    }
+
+    #[test]
+    fn rules_about_fields_that_are_not_shown_are_known_from_the_documents() {
+        let settings = object(json!({
+            "displayedAttributes": ["id", "name"],
+            "rankingRules": ["words", "sort", "size:desc", "name:asc", "tags:asc"],
+        }));
+        let document = object(json!({ "id": 1, "name": "x", "size": 3, "tags": ["b", 2, "A", 1.5] }));
+        let corpus = Corpus::new("id".into(), vec![document], &settings);
+        assert_eq!(corpus.hidden_values(&Object::new(), "1"), ["3", "1.5"]);
+        let sorted = object(json!({ "sort": ["name:desc", "tags:desc", "_geoPoint(1, 2):asc"] }));
+        assert_eq!(corpus.hidden_values(&sorted, "1"), ["2", "3"]);
+        assert!(corpus.hidden_values(&sorted, "2").is_empty());
     }
 }

@@ -11,11 +11,12 @@ use tokio::task::JoinSet;
 
 use crate::client::{Answer, Client, ClientError, Object, Server};
 use crate::compare::{
-    compare_contents, compare_facets, compare_page, compare_totals, PageDifference, RankedHit, SeenHit, Window,
+    compare_contents, compare_facet_search, compare_facets, compare_page, compare_totals, PageDifference, RankedHit,
+    SeenHit, Window,
 };
 use crate::corpus::{fold, Corpus, CorpusError};
 use crate::filters::quoted;
-use crate::generate::{self, Case};
+use crate::generate::{self, Case, Kind};
 use crate::prefix::is_in_prefix_class;
 use crate::rank::RankKey;
 use crate::report::{Difference, Outcome, Report, Verdict};
@@ -90,6 +91,10 @@ struct Both {
 impl Both {
     async fn compare(&self, case: Case) -> Result<Outcome, ClientError> {
         let mut outcome = Outcome::equal(case.kind, is_in_prefix_class(&self.corpus, &case.body));
+        if case.kind == Kind::FacetSearch {
+            self.compare_facet_search(&case, &mut outcome).await?;
+            return Ok(outcome);
+        }
         let bodies = page_bodies(&case);
         let mut expected = Vec::new();
         let mut got = Vec::new();
@@ -114,6 +119,24 @@ impl Both {
         self.compare_hits(&case, &expected, &got, &mut outcome).await?;
         self.compare_rest(&case, &expected, &got, &mut outcome);
         Ok(outcome)
+    }
+
+    async fn compare_facet_search(&self, case: &Case, outcome: &mut Outcome) -> Result<(), ClientError> {
+        let expected = self.single.facet_search(&self.index, &case.body).await?;
+        outcome.has_facets = true;
+        let difference = match self.cluster.facet_search(&self.index, &case.body).await {
+            Err(error) => Some(with_causes(&error)),
+            Ok(got) => refusal_difference(&expected, &got).or_else(|| {
+                let facet = case.body.get("facetName").and_then(Value::as_str).unwrap_or_default();
+                let order = self.corpus.facet_order(facet);
+                compare_facet_search(&expected.body, &got.body, self.corpus.values_per_facet, order).err()
+            }),
+        };
+        if let Some(what) = difference {
+            outcome.facets_equal = false;
+            outcome.differences.push(Difference::new(case, what));
+        }
+        Ok(())
     }
 
     async fn compare_hits(
@@ -182,7 +205,7 @@ impl Both {
             let answer = self.single.search(&self.index, &ranking_body(&case.body, limit)).await?;
             let window = Window {
                 complete: answer.hits().len() < limit,
-                hits: answer.hits().iter().map(|hit| self.ranked(hit, distinct)).collect(),
+                hits: answer.hits().iter().map(|hit| self.ranked(case, hit, distinct)).collect(),
                 ..Window::default()
             };
             if window.closes(page) || limit >= self.corpus.total_hits_max {
@@ -192,12 +215,16 @@ impl Both {
         }
     }
 
-    fn ranked(&self, hit: &Value, distinct: Option<&str>) -> RankedHit {
-        RankedHit {
-            id: self.corpus.id_of(hit),
-            key: RankKey::of_hit(hit),
-            distinct_value: distinct_value(hit, distinct),
-        }
+    fn ranked(&self, case: &Case, hit: &Value, distinct: Option<&str>) -> RankedHit {
+        let (id, key) = self.key_of(case, hit);
+        RankedHit { id, key, distinct_value: distinct_value(hit, distinct) }
+    }
+
+    /// A hit's id and rank.
+    fn key_of(&self, case: &Case, hit: &Value) -> (String, RankKey) {
+        let id = self.corpus.id_of(hit);
+        let hidden = self.corpus.hidden_values(&case.body, &id);
+        (id, RankKey::of_hit(hit, &hidden))
     }
 
     /// The ranking of the documents that `distinct` leaves out.
@@ -205,7 +232,7 @@ impl Both {
         let mut body = ranking_body(&case.body, self.corpus.total_hits_max);
         body.remove("distinct");
         let answer = self.single.search(&self.index, &body).await?;
-        window.other_keys = answer.hits().iter().map(|hit| (self.corpus.id_of(hit), RankKey::of_hit(hit))).collect();
+        window.other_keys = answer.hits().iter().map(|hit| self.key_of(case, hit)).collect();
         Ok(())
     }
 
@@ -240,7 +267,7 @@ impl Both {
         };
         body.insert("filter".to_owned(), filter);
         let answer = self.single.search(&self.index, &body).await?;
-        window.other_keys.extend(answer.hits().iter().map(|hit| (self.corpus.id_of(hit), RankKey::of_hit(hit))));
+        window.other_keys.extend(answer.hits().iter().map(|hit| self.key_of(case, hit)));
         Ok(())
     }
 
@@ -351,7 +378,6 @@ fn explain(difference: &PageDifference) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generate::Kind;
 
     fn case(body: Value, pages: usize) -> Case {
         Case { kind: Kind::Word, body: body.as_object().cloned().unwrap_or_default(), pages }

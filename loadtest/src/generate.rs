@@ -33,6 +33,7 @@ pub enum Kind {
     Distinct,
     Facets,
     FacetsWords,
+    FacetSearch,
     StrategyAll,
     StrategyFrequency,
     Attributes,
@@ -42,7 +43,7 @@ pub enum Kind {
 }
 
 /// Every kind with its share among the generated queries.
-const SHARES: [(Kind, u32); 27] = [
+const SHARES: [(Kind, u32); 28] = [
     (Kind::Word, 6),
     (Kind::Words, 8),
     (Kind::Prefix, 5),
@@ -64,6 +65,7 @@ const SHARES: [(Kind, u32); 27] = [
     (Kind::Distinct, 3),
     (Kind::Facets, 4),
     (Kind::FacetsWords, 4),
+    (Kind::FacetSearch, 3),
     (Kind::StrategyAll, 4),
     (Kind::StrategyFrequency, 4),
     (Kind::Attributes, 4),
@@ -170,6 +172,7 @@ fn body(kind: Kind, corpus: &Corpus, rng: &mut Rng) -> Option<Object> {
             set(&mut body, "q", any_words(corpus, rng)?);
             set(&mut body, "facets", facets(corpus, rng)?);
         }
+        Kind::FacetSearch => return facet_search(corpus, rng),
         Kind::StrategyAll => {
             set(&mut body, "q", several_words(corpus, rng)?);
             set(&mut body, "matchingStrategy", "all");
@@ -193,6 +196,11 @@ fn body(kind: Kind, corpus: &Corpus, rng: &mut Rng) -> Option<Object> {
         Kind::Refused => set(&mut body, "filter", refused_filter(rng)),
     }
     page(&mut body, kind, rng);
+    if let (Kind::Distinct, true, Some(field)) = (kind, body.contains_key("page"), body.get("distinct").cloned()) {
+        // One hit has each value. Counts of other facets depend on which hit stands for a value, and so on the order in which
+        // the documents were added; without exhaustive totals all counts do.
+        set(&mut body, "facets", json!([field]));
+    }
     Some(body)
 }
 
@@ -353,6 +361,24 @@ fn facets(corpus: &Corpus, rng: &mut Rng) -> Option<Value> {
     let count = rng.usize(1..4);
     let some = rng.choose_multiple(fields, count);
     (!some.is_empty()).then(|| json!(some))
+}
+
+/// A search among the values of a facet: all of them or those like a value's beginning, over all documents or some.
+fn facet_search(corpus: &Corpus, rng: &mut Rng) -> Option<Object> {
+    let (facet, values) = rng.choice(corpus.string_facets.iter())?;
+    let mut body = Object::new();
+    set(&mut body, "facetName", facet.as_str());
+    if rng.u8(0..4) > 0 {
+        let value = rng.choice(values)?;
+        let length = rng.usize(1..=value.chars().count().max(1));
+        set(&mut body, "facetQuery", value.chars().take(length).collect::<String>());
+    }
+    match rng.u8(0..3) {
+        0 => set(&mut body, "q", any_words(corpus, rng)?),
+        1 => set(&mut body, "filter", filters::string_filter(corpus, rng)?),
+        _ => {}
+    }
+    Some(body)
 }
 
 fn formatted(body: &mut Object, corpus: &Corpus, rng: &mut Rng) -> Option<()> {

@@ -5,6 +5,8 @@
 //! - [`throughput`]: how many searches a second, compared with Meilisearch's own federated search over the same nodes?
 //! - [`writes`]: what does the way through the cluster cost a write, compared with a single server?
 //!
+//! [`packages`] makes a large data set out of what Debian knows of its packages, and [`setup`] puts one into both sides.
+//!
 //! The first three send queries that [`generate`] makes out of the documents themselves ([`corpus`]), the same ones for the same
 //! seed. [`client`] is this crate's own and shares nothing with the proxy, so that no mistake of the proxy can hide in
 //! its measurement.
@@ -16,8 +18,10 @@ pub mod fidelity;
 pub mod filters;
 pub mod generate;
 pub mod latency;
+pub mod packages;
 pub mod prefix;
 pub mod rank;
 pub mod report;
+pub mod setup;
 pub mod throughput;
 pub mod writes;

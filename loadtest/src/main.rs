@@ -1,12 +1,15 @@
 //! The command line of the measurements; what they are is in the library.
 
 use std::fmt;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use loadtest::client::Server;
-use loadtest::{fidelity, latency, throughput, writes};
+use loadtest::client::{Client, Server};
+use loadtest::setup::Content;
+use loadtest::{fidelity, latency, packages, throughput, writes};
 use serde::Serialize;
 
 /// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
@@ -30,6 +33,8 @@ enum Command {
     Throughput(Throughput),
     /// Compare how fast a cluster and one server take the same documents.
     Writes(Writes),
+    /// Turn what `apt-cache dumpavail` prints (standard input) into documents (NDJSON, standard output).
+    Packages(Packages),
 }
 
 #[derive(Args)]
@@ -53,8 +58,20 @@ struct Fidelity {
     #[arg(long)]
     single_key: Option<String>,
     /// Print the report as JSON.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "markdown")]
     json: bool,
+    /// Print the table by kind of query as Markdown.
+    #[arg(long)]
+    markdown: bool,
+    /// First create the index with the documents of this file, one a line, on each side that lacks it.
+    #[arg(long, value_name = "NDJSON")]
+    load: Option<PathBuf>,
+    /// The settings of the index that is created (JSON).
+    #[arg(long, value_name = "FILE", requires = "load")]
+    settings: Option<PathBuf>,
+    /// The primary key of the index that is created.
+    #[arg(long, requires = "load", default_value = "id")]
+    primary_key: String,
     /// How many differences to explain.
     #[arg(long, default_value_t = 10)]
     differences: usize,
@@ -64,6 +81,16 @@ struct Fidelity {
     /// Fail unless this percentage of queries is answered alike in every respect.
     #[arg(long, value_name = "PERCENT")]
     at_least: Option<f64>,
+}
+
+#[derive(Args)]
+struct Packages {
+    /// Print so many packages, evenly spread over all.
+    #[arg(long, default_value_t = usize::MAX)]
+    documents: usize,
+    /// Print the settings that go with the documents instead.
+    #[arg(long)]
+    settings: bool,
 }
 
 #[derive(Args)]
@@ -168,6 +195,7 @@ async fn main() -> ExitCode {
         Command::Latency(arguments) => run_latency(arguments).await,
         Command::Throughput(arguments) => run_throughput(arguments).await,
         Command::Writes(arguments) => run_writes(arguments).await,
+        Command::Packages(arguments) => run_packages(&arguments),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -176,9 +204,19 @@ async fn main() -> ExitCode {
 }
 
 async fn run_fidelity(arguments: Fidelity) -> Result<ExitCode> {
+    let single = Server::new(arguments.single, arguments.single_key);
+    let cluster = Server::new(arguments.cluster, arguments.master_key);
+    if let Some(documents) = &arguments.load {
+        let content = Content::read(documents, arguments.settings.as_deref(), arguments.primary_key)?;
+        for server in [&single, &cluster] {
+            if !content.put_into(&Client::new(server.clone())?, &arguments.index).await? {
+                eprintln!("{} has an index {} already, which stays as it is", server.url, arguments.index);
+            }
+        }
+    }
     let options = fidelity::Options {
-        single: Server::new(arguments.single, arguments.single_key),
-        cluster: Server::new(arguments.cluster, arguments.master_key),
+        single,
+        cluster,
         index: arguments.index,
         queries: arguments.queries,
         seed: arguments.seed,
@@ -186,7 +224,11 @@ async fn run_fidelity(arguments: Fidelity) -> Result<ExitCode> {
         concurrency: arguments.concurrency,
     };
     let report = fidelity::run(options).await.context("the comparison could not be made")?;
-    show(&report, arguments.json)?;
+    if arguments.markdown {
+        print!("{}", report.markdown());
+    } else {
+        show(&report, arguments.json)?;
+    }
     let wanted = arguments.at_least.unwrap_or(0.0);
     if report.percent() < wanted {
         eprintln!("{:.3} % of the queries were answered alike, {wanted} % are wanted", report.percent());
@@ -240,6 +282,18 @@ async fn run_writes(arguments: Writes) -> Result<ExitCode> {
     };
     let report = writes::run(options).await.context("the writes could not be measured")?;
     show(&report, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_packages(arguments: &Packages) -> Result<ExitCode> {
+    let mut output = BufWriter::new(std::io::stdout().lock());
+    if arguments.settings {
+        output.write_all(packages::SETTINGS.as_bytes())?;
+    } else {
+        let count = packages::convert(std::io::stdin().lock(), &mut output, arguments.documents)?;
+        eprintln!("{count} packages");
+    }
+    output.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,22 +7,31 @@
 
 use serde_json::Value;
 
+/// How the name of a rule begins that is about a field that is not displayed.
+const HIDDEN_RULE: &str = "<hidden-rule-";
+
 /// What each ranking rule said about a hit, in the order in which the rules were applied.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RankKey(Vec<String>);
 
 impl RankKey {
-    /// The key in a hit's `_rankingScoreDetails`; a hit without them (no ranking rule applied) has the empty key.
-    pub fn of_hit(hit: &Value) -> Self {
+    /// The key in a hit's `_rankingScoreDetails`; a hit without them (no ranking rule applied) has the empty key. A rule about
+    /// a field that is not displayed says nothing; what it would say is in `hidden`, in the order of such rules.
+    pub fn of_hit(hit: &Value, hidden: &[String]) -> Self {
         let Some(details) = hit.get("_rankingScoreDetails").and_then(Value::as_object) else {
             return Self(Vec::new());
         };
-        let mut rules: Vec<(u64, String)> = details
+        let mut rules: Vec<(u64, &str, &Value)> = details
             .iter()
-            .map(|(name, said)| (said.get("order").and_then(Value::as_u64).unwrap_or(u64::MAX), rule_text(name, said)))
+            .map(|(name, said)| (said.get("order").and_then(Value::as_u64).unwrap_or(u64::MAX), name.as_str(), said))
             .collect();
-        rules.sort();
-        Self(rules.into_iter().map(|(_, text)| text).collect())
+        rules.sort_by_key(|(order, name, _)| (*order, *name));
+        let mut hidden = hidden.iter();
+        let text = |(_, name, said): (u64, &str, &Value)| match name.starts_with(HIDDEN_RULE) {
+            true => format!("{name}({})", hidden.next().map_or("", String::as_str)),
+            false => rule_text(name, said),
+        };
+        Self(rules.into_iter().map(text).collect())
     }
 
     /// A key given by its texts, for tests and for documents whose details come from elsewhere.
@@ -60,7 +69,7 @@ mod tests {
     use super::*;
 
     fn key(details: Value) -> RankKey {
-        RankKey::of_hit(&json!({ "id": 1, "_rankingScoreDetails": details }))
+        RankKey::of_hit(&json!({ "id": 1, "_rankingScoreDetails": details }), &[])
     }
 
     #[test]
@@ -83,5 +92,16 @@ mod tests {
     fn sorted_strings_are_compared_without_case() {
         let upper = key(json!({ "name:asc": { "order": 0, "value": "Paris" } }));
         assert_eq!(upper, key(json!({ "name:asc": { "order": 0, "value": "paris" } })));
+    }
+
+    #[test]
+    fn what_a_hidden_rule_would_say_is_part_of_the_key() {
+        let hit = json!({ "_rankingScoreDetails": {
+            "typo": { "order": 0, "typoCount": 0 },
+            "<hidden-rule-1>": { "order": 1, "value": "<hidden>" },
+        } });
+        let with = |value: &str| RankKey::of_hit(&hit, &[value.to_owned()]);
+        assert_ne!(with("1"), with("2"));
+        assert_eq!(with("1").to_string(), "typo(typoCount:0), <hidden-rule-1>(1)");
     }
 }

@@ -134,6 +134,11 @@ impl Tally {
         percent(self.pages_equal, self.queries)
     }
 
+    /// How many queries have totals that differ, and how many have facets that do.
+    pub fn totals_and_facets_differing(&self) -> (usize, usize) {
+        (self.queries - self.totals_equal, self.with_facets - self.facets_equal)
+    }
+
     /// Percentage of queries about which nothing differs.
     pub fn all_percent(&self) -> f64 {
         percent(self.all_equal, self.queries)
@@ -216,6 +221,63 @@ impl Report {
     pub fn percent(&self) -> f64 {
         self.overall.all_percent()
     }
+
+    /// The table by kind of query as Markdown, without the differences.
+    pub fn markdown(&self) -> String {
+        let mut table = String::from(
+            "| kind | queries | pages | totals | facets | contents | everything |\n|---|---|---|---|---|---|---|\n",
+        );
+        for (name, tally) in self.kind_rows().chain(self.sum_rows()) {
+            let cells = Cells::of(tally);
+            table.push_str(&format!(
+                "| {name} | {} | {} | {} | {} | {} | {} |\n",
+                tally.queries, cells.pages, cells.totals, cells.facets, cells.contents, cells.all
+            ));
+        }
+        table
+    }
+
+    fn kind_rows(&self) -> impl Iterator<Item = (String, &Tally)> {
+        self.kinds.iter().map(|(kind, tally)| {
+            let name = serde_json::to_value(kind).ok();
+            (name.as_ref().and_then(|name| name.as_str()).unwrap_or("?").to_owned(), tally)
+        })
+    }
+
+    fn sum_rows(&self) -> impl Iterator<Item = (String, &Tally)> {
+        [
+            ("outside prefix class", &self.outside_prefix_class),
+            ("prefix class", &self.prefix_class),
+            ("overall", &self.overall),
+        ]
+        .into_iter()
+        .map(|(name, tally)| (name.to_owned(), tally))
+    }
+}
+
+/// Percentages of one row, as both tables print them.
+struct Cells {
+    pages: String,
+    totals: String,
+    facets: String,
+    contents: String,
+    all: String,
+}
+
+impl Cells {
+    fn of(tally: &Tally) -> Self {
+        let cell = |equal, of| format!("{:.2}", percent(equal, of));
+        Self {
+            pages: cell(tally.pages_equal, tally.queries),
+            totals: cell(tally.totals_equal, tally.queries),
+            facets: match tally.with_facets {
+                0 => "-".to_owned(),
+                asked => cell(tally.facets_equal, asked),
+            },
+            contents: cell(tally.contents_equal, tally.queries),
+            all: cell(tally.all_equal, tally.queries),
+        }
+    }
 }
 
 impl fmt::Display for Report {
@@ -227,14 +289,13 @@ impl fmt::Display for Report {
             "{:<22} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
             "kind", "queries", "pages %", "totals %", "facets %", "contents", "all %"
         )?;
-        for (kind, tally) in &self.kinds {
-            let name = serde_json::to_value(kind).ok();
-            write_row(out, name.as_ref().and_then(|name| name.as_str()).unwrap_or("?"), tally)?;
+        for (name, tally) in self.kind_rows() {
+            write_row(out, &name, tally)?;
         }
         writeln!(out)?;
-        write_row(out, "outside prefix class", &self.outside_prefix_class)?;
-        write_row(out, "prefix class", &self.prefix_class)?;
-        write_row(out, "overall", &self.overall)?;
+        for (name, tally) in self.sum_rows() {
+            write_row(out, &name, tally)?;
+        }
         if self.unsteady > 0 {
             writeln!(out, "\n{} queries left out: the single server contradicted itself", self.unsteady)?;
         }
@@ -252,20 +313,11 @@ impl fmt::Display for Report {
 }
 
 fn write_row(out: &mut fmt::Formatter<'_>, name: &str, tally: &Tally) -> fmt::Result {
-    let facets = match tally.with_facets {
-        0 => "-".to_owned(),
-        asked => format!("{:.2}", percent(tally.facets_equal, asked)),
-    };
+    let cells = Cells::of(tally);
     writeln!(
         out,
-        "{:<22} {:>8} {:>9.2} {:>9.2} {:>9} {:>9.2} {:>9.2}",
-        name,
-        tally.queries,
-        tally.pages_percent(),
-        percent(tally.totals_equal, tally.queries),
-        facets,
-        percent(tally.contents_equal, tally.queries),
-        tally.all_percent(),
+        "{:<22} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        name, tally.queries, cells.pages, cells.totals, cells.facets, cells.contents, cells.all,
     )
 }
 
