@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
-use miroir::api::search_request::{ParsedSearch, SearchRequest};
+use miroir::api::search_request::{ParsedSearch, SearchRequest, Supplement};
 use miroir::cluster::Shard;
 use miroir::merge::{IndexFacts, Leg};
 use serde_json::json;
@@ -62,7 +62,9 @@ fn merges(criterion: &mut Criterion) {
         let request = search(&format!(r#"{{"q":"quick fox","limit":{limit}}}"#));
         let mut group = criterion.benchmark_group("merge");
         group.throughput(Throughput::Bytes(legs.iter().map(|leg| leg.body.len() as u64).sum()));
-        group.bench_function(name, |bencher| bencher.iter(|| request.merge(black_box(&legs), &facts)));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| request.merge(black_box(&legs), &facts, &Supplement::NONE))
+        });
         group.finish();
     }
 }

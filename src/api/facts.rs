@@ -13,15 +13,30 @@ pub fn of(index: &Index) -> IndexFacts {
     let number = |pointer: &str, default: usize| {
         index.settings.pointer(pointer).and_then(Value::as_u64).map_or(default, |n| n as usize)
     };
+    let displayed =
+        strings(&index.settings, "displayedAttributes").filter(|names| !names.iter().any(|name| name == "*"));
     IndexFacts {
         primary_key: index.primary_key.clone(),
         distinct_attribute: index.settings.get("distinctAttribute").and_then(Value::as_str).map(str::to_owned),
         max_total_hits: number("/pagination/maxTotalHits", defaults.max_total_hits),
-        // What both Meilisearch 1.50 and the embedded node do, measured.
-        totals_stop_at_max: false,
         max_values_per_facet: number("/faceting/maxValuesPerFacet", defaults.max_values_per_facet),
         facet_order: facet_orders(&index.settings),
+        ranking_rules: match displayed {
+            Some(_) => strings(&index.settings, "rankingRules").unwrap_or_else(default_ranking_rules),
+            None => Vec::new(),
+        },
+        displayed,
     }
+}
+
+fn strings(settings: &Value, name: &str) -> Option<Vec<String>> {
+    let list = settings.get(name)?.as_array()?;
+    Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// Only where the rule `sort` stands matters here, and that there is one.
+fn default_ranking_rules() -> Vec<String> {
+    vec!["sort".to_owned()]
 }
 
 fn facet_orders(settings: &Value) -> FacetOrders {

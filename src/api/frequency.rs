@@ -21,7 +21,7 @@ use super::query_words::{QueryWords, Split, Stage};
 use super::search::merged;
 use super::search_request::SearchRequest;
 use super::whole_index::index_path;
-use super::{facts, Answer};
+use super::{facts, supplement, Answer};
 use crate::cluster::{Index, Shard};
 use crate::error::{ApiError, Code};
 use crate::merge::stages::StageWords;
@@ -45,7 +45,8 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
     let index = read.index;
     let as_asked = |search| Ok(Plan::OneSearch(Box::new(search)));
     let Some(order) = order_of_words(&index.settings, search.sort_count()) else { return as_asked(search) };
-    let Some(key) = shown_primary_key(index) else { return as_asked(search) };
+    let facts = facts::of(index);
+    let Some(key) = facts.shown_primary_key() else { return as_asked(search) };
     let Some(words) = splittable(&search, index) else { return as_asked(search) };
     if read.is_whole_on_every_node() {
         return as_asked(search);
@@ -62,7 +63,7 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
         return as_asked(search.with_strategy("last"));
     }
     let mut stages = words.stages(&groups, &sums);
-    if search.paging().positions(facts::of(index).max_total_hits).end == 0 {
+    if search.paging().positions(facts.max_total_hits).end == 0 {
         // Only totals are asked for.
         stages.drain(..stages.len() - 1);
     }
@@ -90,7 +91,9 @@ pub async fn answer(read: &IndexRead<'_>, StagedSearch { search, stages }: Stage
     let missing: HashSet<Shard> = missing.into_iter().flatten().collect();
     let mut missing: Vec<Shard> = missing.into_iter().collect();
     missing.sort_unstable();
-    merged(search.merge_stages(&stages, facts), &missing)
+    let legs: Vec<&[Leg]> = stages.iter().map(|(_, legs)| legs.as_slice()).collect();
+    let supplement = supplement::of_stages(read, &search, &legs, facts).await?;
+    merged(search.merge_stages(&stages, facts, &supplement), &missing)
 }
 
 /// In how many documents the words are.
@@ -194,15 +197,6 @@ fn splittable<'q>(search: &'q SearchRequest, index: &Index) -> Option<QueryWords
     let stop_words = index.settings.get("stopWords").and_then(Value::as_array).into_iter().flatten();
     let stop_words = stop_words.filter_map(Value::as_str).map(str::to_lowercase).collect();
     QueryWords::split(search.query(), &stop_words).filter(|words| words.word_count() > 1)
-}
-
-/// The primary key, if hits show it.
-fn shown_primary_key(index: &Index) -> Option<&str> {
-    let key = index.primary_key.as_deref().filter(|key| !key.contains('.'))?;
-    match index.settings.get("displayedAttributes").and_then(Value::as_array) {
-        Some(displayed) => displayed.iter().any(|name| name == "*" || name == key).then_some(key),
-        None => Some(key),
-    }
 }
 
 /// Place of the words rule among the ranking rules, counted as score details do: rules that do not apply are none, and `sort`

@@ -31,6 +31,7 @@ pub mod search_request;
 mod server_info;
 mod settings;
 mod stats;
+mod supplement;
 mod task_cancelation;
 mod tasks;
 mod whole_index;

@@ -6,7 +6,7 @@ use super::frequency::{self, Plan};
 use super::index_read::IndexRead;
 use super::search_request::{ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
-use super::{facts, whole_body, Answer, Body, Request, Verb};
+use super::{facts, supplement, whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, Snapshot};
 use crate::error::{ApiError, Code};
@@ -58,18 +58,19 @@ async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answe
     let request_for =
         |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, &facts));
     let (legs, missing) = read.legs(request_for).await?;
-    merged(search.merge(&legs, &facts), &missing)
+    let supplement = supplement::of(read, search, &legs, &facts).await?;
+    merged(search.merge(&legs, &facts, &supplement), &missing)
 }
 
 /// The answer of a merge, with what it lacks in its header.
 pub fn merged(result: Result<bytes::Bytes, MergeError>, missing: &[Shard]) -> Result<Answer, ApiError> {
-    match result {
-        Ok(body) => Ok(Answer::json_bytes(200, body).without_shards(missing)),
-        Err(error) => {
-            log::error!("merge: {error}");
-            Err(ApiError::new(Code::Internal, format!("The nodes' answers cannot be merged: {error}.")))
-        }
-    }
+    Ok(Answer::json_bytes(200, result.map_err(merge_failed)?).without_shards(missing))
+}
+
+/// The error that a client gets when nodes answered what they should not.
+pub fn merge_failed(error: MergeError) -> ApiError {
+    log::error!("merge: {error}");
+    ApiError::new(Code::Internal, format!("The nodes' answers cannot be merged: {error}."))
 }
 
 /// Gets Meilisearch's own error for a request that it will not accept. Should it accept it after all, Miroir has misread the

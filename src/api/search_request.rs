@@ -11,7 +11,11 @@ use super::client_filter::ClientFilter;
 use super::query_words::{CountQuery, Split};
 use super::{reserved_attributes, search_query_string};
 use crate::cluster::Shard;
-use crate::merge::search::{merge_searches, merge_stages, Paging, SearchMerge};
+use crate::merge::hidden::{HiddenFields, HiddenValues};
+use crate::merge::search::{
+    keys_of_undecided, merge_searches, merge_stages, shows_too_few, sum_of_totals, threshold_total, Paging,
+    SearchMerge, ThresholdTotal,
+};
 use crate::merge::splice::{AddedAttribute, Visibility};
 use crate::merge::stages::StageWords;
 use crate::merge::{IndexFacts, Leg, MergeError};
@@ -241,10 +245,19 @@ impl SearchRequest {
         self.distinct.as_deref().or(index.distinct_attribute.as_deref())
     }
 
-    /// The attributes that legs are asked for although the client did not ask for them.
+    /// Fields that the order of hits, or their being different, depends on, and that hits do not show.
+    pub fn hidden_fields(&self, index: &IndexFacts) -> HiddenFields {
+        let Some(displayed) = &index.displayed else { return HiddenFields::default() };
+        let sort = self.members.read::<Option<Vec<String>>>("sort").flatten().unwrap_or_default();
+        HiddenFields::of(&index.ranking_rules, &sort, self.distinct_attribute(index), displayed)
+    }
+
+    /// The attributes that legs are asked for although the client did not ask for them: those that tell hits apart, and the
+    /// primary key where something of a document must be read that hits do not show.
     fn added_attributes(&self, index: &IndexFacts) -> Vec<AddedAttribute> {
         let distinct = self.distinct_attribute(index);
-        let key = self.key.as_deref().filter(|key| Some(*key) != distinct);
+        let to_read = || index.shown_primary_key().filter(|_| !self.hidden_fields(index).is_empty());
+        let key = self.key.as_deref().or_else(to_read).filter(|key| Some(*key) != distinct);
         distinct.into_iter().chain(key).filter_map(|name| self.added_attribute(name)).collect()
     }
 
@@ -284,16 +297,102 @@ impl SearchRequest {
         hash.digest()
     }
 
-    /// The answer to the client, from those of the legs that were asked with [`SearchRequest::leg_body`].
-    pub fn merge(&self, legs: &[Leg], index: &IndexFacts) -> Result<Bytes, MergeError> {
+    /// The answer to the client, from those of the legs that were asked with [`SearchRequest::leg_body`], and from what else
+    /// was found out.
+    pub fn merge(&self, legs: &[Leg], index: &IndexFacts, supplement: &Supplement) -> Result<Bytes, MergeError> {
         let visible = self.visibility(index);
-        merge_searches(legs, &self.merge_request(&visible, index), index)
+        merge_searches(legs, &self.merge_request(&visible, index, supplement), index)
     }
 
     /// The answer to the client, from those of several searches that stand for this one: see [`merge_stages`].
-    pub fn merge_stages(&self, stages: &[(StageWords, Vec<Leg>)], index: &IndexFacts) -> Result<Bytes, MergeError> {
+    pub fn merge_stages(
+        &self,
+        stages: &[(StageWords, Vec<Leg>)],
+        index: &IndexFacts,
+        supplement: &Supplement,
+    ) -> Result<Bytes, MergeError> {
         let visible = self.visibility(index);
-        merge_stages(stages, &self.merge_request(&visible, index), index)
+        merge_stages(stages, &self.merge_request(&visible, index, supplement), index)
+    }
+
+    /// The primary keys of the hits of which `hidden` fields must be read before they can be merged; none if they need not.
+    pub fn keys_to_read<'a>(
+        &self,
+        legs: &'a [Leg],
+        index: &IndexFacts,
+        key: &str,
+        hidden: &HiddenFields,
+    ) -> Result<Vec<&'a [u8]>, MergeError> {
+        let visible = self.visibility(index);
+        let request = self.merge_request(&visible, index, &Supplement::NONE);
+        keys_of_undecided(legs, &request, key, hidden.distinct.is_some(), index)
+    }
+
+    /// The attribute whose values must be counted over the legs before the exhaustive total is known.
+    pub fn distinct_to_count<'a>(&'a self, legs: &[Leg], index: &'a IndexFacts) -> Result<Option<&'a str>, MergeError> {
+        let is_paged = matches!(self.paging, Paging::Page { .. });
+        let Some(attribute) = self.distinct_attribute(index).filter(|_| is_paged) else { return Ok(None) };
+        let visible = self.visibility(index);
+        let too_few = shows_too_few(legs, &self.merge_request(&visible, index, &Supplement::NONE))?;
+        Ok(too_few.then_some(attribute))
+    }
+
+    /// What totals one server would report under the client's threshold.
+    pub fn threshold_total(&self, legs: &[Leg], index: &IndexFacts) -> Result<ThresholdTotal, MergeError> {
+        if !self.has("rankingScoreThreshold") || legs.len() < 2 {
+            return Ok(ThresholdTotal::Sum);
+        }
+        let visible = self.visibility(index);
+        threshold_total(legs, &self.merge_request(&visible, index, &Supplement::NONE), index)
+    }
+
+    /// The sum of the totals of legs that were asked with [`SearchRequest::for_counts`].
+    pub fn sum_of_totals(&self, counted: &[Leg], index: &IndexFacts) -> Result<u64, MergeError> {
+        let visible = self.visibility(index);
+        sum_of_totals(counted, &self.merge_request(&visible, index, &Supplement::NONE))
+    }
+
+    /// The same search without its threshold and without hits.
+    pub fn for_counts(&self) -> Self {
+        let mut search = self.clone();
+        search.members.0.retain(|(name, _)| name != "rankingScoreThreshold");
+        search.paging = Paging::Window { offset: 0, limit: 0 };
+        search
+    }
+
+    /// Body of a search for the values of the distinct attribute alone, as hits and, where the attribute is certainly
+    /// filterable because the request names it, as a facet.
+    pub fn distinct_body(&self, attribute: &str, shards: Option<&[Shard]>, index: &IndexFacts) -> Bytes {
+        const ABOUT_HITS: [&str; 13] = [
+            "offset",
+            "limit",
+            "facets",
+            "sort",
+            "attributesToHighlight",
+            "attributesToCrop",
+            "showMatchesPosition",
+            "showRankingScore",
+            "showRankingScoreDetails",
+            "retrieveVectors",
+            "page",
+            "hitsPerPage",
+            "showPerformanceDetails",
+        ];
+        let mut members = self.members.clone();
+        members.0.retain(|(name, _)| !ABOUT_HITS.contains(&name.as_str()));
+        members.set("page", &1.into());
+        members.set("hitsPerPage", &index.max_total_hits.into());
+        members.set("attributesToRetrieve", &vec![attribute].into());
+        if self.distinct.is_some() {
+            members.set("facets", &vec![attribute].into());
+        }
+        if let Some(shards) = shards {
+            members.set("filter", &self.filter.restricted(shards));
+        }
+        if self.query.contains(is_private_use) {
+            members.set("q", &self.query.replace(is_private_use, "").into());
+        }
+        members.over(&Members::default())
     }
 
     fn visibility(&self, index: &IndexFacts) -> Visibility {
@@ -304,16 +403,37 @@ impl SearchRequest {
         }
     }
 
-    fn merge_request<'r>(&'r self, visible: &'r Visibility, index: &'r IndexFacts) -> SearchMerge<'r> {
+    fn merge_request<'r>(
+        &'r self,
+        visible: &'r Visibility,
+        index: &'r IndexFacts,
+        supplement: &'r Supplement,
+    ) -> SearchMerge<'r> {
         SearchMerge {
             query: &self.query,
             paging: self.paging,
             distinct: self.distinct_attribute(index),
             key: self.key.as_deref(),
             semantic_ratio: self.semantic_ratio,
+            hidden: supplement.hidden.as_ref(),
+            distinct_total: supplement.distinct_total,
+            counted: supplement.counted.as_deref(),
             visible,
         }
     }
+}
+
+/// What a merge must know that the legs' answers do not say.
+#[derive(Debug, Default)]
+pub struct Supplement {
+    pub hidden: Option<HiddenValues>,
+    pub distinct_total: Option<u64>,
+    /// Answers without hits, from which totals and facets add up in place of the legs'.
+    pub counted: Option<Vec<Leg>>,
+}
+
+impl Supplement {
+    pub const NONE: Self = Self { hidden: None, distinct_total: None, counted: None };
 }
 
 #[derive(Deserialize)]

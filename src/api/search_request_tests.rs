@@ -60,7 +60,7 @@ fn what_the_client_wrote_stays_as_it_was_written() {
 fn shard_characters_are_taken_out_of_the_query() {
     let body = json!({"q": "a\u{e003}b\u{f0001}"});
     assert_eq!(leg(body.clone(), None, &IndexFacts::default())["q"], "ab");
-    let merged = request(body).merge(&[empty_leg()], &IndexFacts::default()).unwrap();
+    let merged = request(body).merge(&[empty_leg()], &IndexFacts::default(), &Supplement::NONE).unwrap();
     let answer: Value = serde_json::from_slice(&merged).unwrap();
     assert_eq!(answer["query"], "a\u{e003}b\u{f0001}", "the answer repeats what the client sent");
 }

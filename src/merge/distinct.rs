@@ -46,7 +46,7 @@ pub fn may_hold(raw_key: &[u8], attribute: &str) -> bool {
     }
 }
 
-/// All values of `attribute` in those members of a hit that may hold it.
+/// All values of `attribute` in those members of a hit or document that may hold it, as the facet database has them.
 pub fn values_of(bytes: &[u8], members: &[Member], attribute: &str) -> Vec<DistinctValue> {
     let mut values = Vec::new();
     for member in members.iter().filter(|member| may_hold(member.raw_key(bytes), attribute)) {

@@ -14,14 +14,23 @@ use crate::reserved;
 /// where 10 comes before 9.
 const NUMERIC_ORDER_ABOVE: u64 = 3_000;
 
-/// A facet value as Meilisearch tells values apart: trimmed, compatibility-decomposed character by character, lowercase.
-/// (Accents stay: `é` and `e` are two values.)
+/// Meilisearch tells longer facet values apart by so many bytes of them: its longest database key, less room for the field.
+const FACET_VALUE_BYTES_MAX: usize = 468;
+
+/// A facet value as Meilisearch tells values apart: trimmed, compatibility-decomposed character by character, lowercase, and
+/// cut. (Accents stay: `é` and `e` are two values.)
 pub fn normalize_facet(value: &str) -> String {
     let value = value.trim();
-    if value.is_ascii() {
-        return value.to_ascii_lowercase();
+    let mut normalized = match value.is_ascii() {
+        true => value.to_ascii_lowercase(),
+        false => value.chars().flat_map(|c| std::iter::once(c).nfkd()).collect::<String>().to_lowercase(),
+    };
+    if normalized.len() > FACET_VALUE_BYTES_MAX {
+        let is_boundary = |end: &usize| normalized.is_char_boundary(*end);
+        let end = (0..=FACET_VALUE_BYTES_MAX).rev().find(is_boundary).unwrap_or(0);
+        normalized.truncate(end);
     }
-    value.chars().flat_map(|c| std::iter::once(c).nfkd()).collect::<String>().to_lowercase()
+    normalized
 }
 
 /// One value of one facet over all legs.
@@ -115,6 +124,14 @@ impl<'a> Facets<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says of each value of the distinct attribute that one hit has it, however many legs found one: so does one server whose
+    /// totals are exhaustive.
+    pub fn count_distinct_once(&mut self, attribute: &str) {
+        for value in self.counts.get_mut(attribute).into_iter().flat_map(|counts| &mut counts.values) {
+            value.count = value.count.min(1);
+        }
     }
 
     /// Adds a leg's `facetStats`.

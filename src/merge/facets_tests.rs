@@ -73,4 +73,19 @@ fn values_are_told_apart_as_meilisearch_does() {
     assert_eq!(normalize_facet("ﬁn"), "fin", "compatibility forms are one value");
     assert_eq!(normalize_facet("É"), "e\u{301}");
     assert_ne!(normalize_facet("é"), normalize_facet("e"), "accents tell values apart");
+    let long = |end: &str| normalize_facet(&format!("{}{end}", "x".repeat(466)));
+    assert_eq!(long("abc"), long("abd"), "long values are told apart by their beginning");
+    assert_eq!(long("aé"), format!("{}ae", "x".repeat(466)), "no character is cut in two");
+}
+
+#[test]
+fn values_of_the_distinct_attribute_count_once() {
+    let mut facets = Facets::default();
+    for leg in [r#"{"brand":{"a":1,"b":1},"size":{"s":2}}"#, r#"{"brand":{"A":1},"size":{"s":1}}"#] {
+        facets.add_distribution(leg.as_bytes()).unwrap();
+    }
+    facets.count_distinct_once("brand");
+    let mut out = Vec::new();
+    facets.push_distribution(&IndexFacts::default(), &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), r#"{"brand":{"a":1,"b":1},"size":{"s":3}}"#);
 }

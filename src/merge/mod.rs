@@ -16,6 +16,8 @@
 //! | [`search`] | which hits make the page, and what stands around them |
 //! | [`rank`] | which of two hits comes first |
 //! | [`distinct`] | which values of the distinct attribute a hit has |
+//! | [`hidden`] | what fields that are not displayed say of a hit |
+//! | [`distinct_total`] | how many different values of it there are |
 //! | [`stages`] | where a hit ranks that one of several searches for one query found |
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
@@ -24,9 +26,11 @@
 //! | [`sorted_documents`] | which of two documents of a sorted list comes first |
 
 pub mod distinct;
+pub mod distinct_total;
 pub mod documents;
 pub mod facet_search;
 pub mod facets;
+pub mod hidden;
 pub mod json;
 pub mod rank;
 pub mod search;
@@ -59,14 +63,25 @@ pub struct IndexFacts {
     pub primary_key: Option<String>,
     /// The setting `distinctAttribute`; a request's own `distinct` goes before it.
     pub distinct_attribute: Option<String>,
-    /// The setting `pagination.maxTotalHits`: nobody gets at hits beyond it.
+    /// The setting `pagination.maxTotalHits`: nobody gets at hits beyond it. Totals count them all the same, and an `offset`
+    /// beyond it is repeated as it was asked (measured on 1.50; the embedded node does so too).
     pub max_total_hits: usize,
-    /// Whether the nodes' version reports no more hits than `maxTotalHits`. 1.15 reports 1,000 where 24,000 match; 1.50
-    /// reports 24,000 (measured), and repeats an `offset` beyond the limit as it was asked.
-    pub totals_stop_at_max: bool,
     /// The client's `faceting.maxValuesPerFacet`. The nodes' own is held high, because a sum of truncated lists is wrong.
     pub max_values_per_facet: usize,
     pub facet_order: FacetOrders,
+    /// The setting `displayedAttributes`; `None` when all are.
+    pub displayed: Option<Vec<String>>,
+    /// The setting `rankingRules`, read only where not all attributes are displayed.
+    pub ranking_rules: Vec<String>,
+}
+
+impl IndexFacts {
+    /// The primary key, if hits show it and at their top level.
+    pub fn shown_primary_key(&self) -> Option<&str> {
+        let key = self.primary_key.as_deref().filter(|key| !key.contains('.'))?;
+        let shows = |displayed: &Vec<String>| displayed.iter().any(|name| name == "*" || name == key);
+        self.displayed.as_ref().is_none_or(shows).then_some(key)
+    }
 }
 
 impl Default for IndexFacts {
@@ -75,9 +90,10 @@ impl Default for IndexFacts {
             primary_key: None,
             distinct_attribute: None,
             max_total_hits: MAX_TOTAL_HITS_DEFAULT,
-            totals_stop_at_max: true,
             max_values_per_facet: MAX_VALUES_PER_FACET_DEFAULT,
             facet_order: FacetOrders::default(),
+            displayed: None,
+            ranking_rules: Vec::new(),
         }
     }
 }

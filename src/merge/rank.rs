@@ -14,6 +14,7 @@
 //! | `attributeRankingOrderScore` | that, then `queryWordDistanceScore` | `score` mixes both; the parts line up with 1.50's two rules |
 //! | `distance` | metres, equal within one metre of the bucket's first | so does one server |
 //! | `value` | the value, by the direction in the rule's name | no score exists |
+//! | `value` of a hidden rule | what the document says ([`super::hidden`]) | the field is not displayed |
 //! | `similarity` | the number | it is a property of document and query alone |
 //! | only `score` | the score | its maximum comes from the query's words (see below) |
 //! | only `order` (`skipped`) | last | the node's time ran out before this rule |
@@ -38,6 +39,9 @@ use super::json::{self, Cursor};
 /// Keys that the default rules make, and one or two more. Only what more costs depends on it.
 const RULES_USUAL: usize = 10;
 
+/// How the name of a rule begins that sorts by a field that is not displayed.
+pub const HIDDEN_RULE: &[u8] = b"<hidden-rule-";
+
 /// Distances that differ by no more than this are equal: Meilisearch's allowance for the errors of positioning.
 const GEO_BUCKET_METRES: f64 = 1.0;
 
@@ -47,6 +51,8 @@ pub enum RuleKey<'a> {
     /// Higher is better.
     Number(Kind, f64),
     Sort(Direction, SortValue<'a>),
+    /// A sort by a field that is not displayed: that there is one is all that the node says.
+    Hidden,
     /// Metres; `None` where the document has no position.
     Geo(Direction, Option<f64>),
     /// The node ran out of time before it applied this rule.
@@ -108,6 +114,21 @@ impl<'a> RankKeys<'a> {
             keys.keys = ordered.into_iter().map(|(_, key)| key).collect();
         }
         Ok(keys)
+    }
+
+    /// Whether a rule says nothing because its field is not displayed.
+    pub fn has_hidden(&self) -> bool {
+        self.keys.contains(&RuleKey::Hidden)
+    }
+
+    /// Puts what `value_of` knows in place of the hidden rules, which it is given the numbers of, from 0.
+    pub fn reveal(&mut self, mut value_of: impl FnMut(usize) -> Option<(Direction, SortValue<'a>)>) {
+        let hidden = self.keys.iter_mut().filter(|key| **key == RuleKey::Hidden);
+        for (n, key) in hidden.enumerate() {
+            if let Some((direction, value)) = value_of(n) {
+                *key = RuleKey::Sort(direction, value);
+            }
+        }
     }
 
     /// Puts a weighted score before all rules: how a hybrid search compares hits found by words with hits found by vector.
@@ -199,6 +220,8 @@ impl<'a> Rule<'a> {
             keys.is_semantic = true;
         } else if let Some(distance) = self.distance {
             keys.keys.push(RuleKey::Geo(self.direction(), json::number(distance)));
+        } else if self.name.starts_with(HIDDEN_RULE) {
+            keys.keys.push(RuleKey::Hidden);
         } else if let Some(value) = self.value {
             keys.keys.push(RuleKey::Sort(self.direction(), SortValue::parse(value)));
         } else if let Some(score) = self.score {
@@ -210,8 +233,7 @@ impl<'a> Rule<'a> {
         }
     }
 
-    /// The name ends in the direction: `population:desc`, `_geoPoint(48, 2):asc`. The one name that does not,
-    /// `<hidden-rule-N>`, belongs to a field that is not displayed; its value is hidden too, so all of them are equal.
+    /// The name ends in the direction: `population:desc`, `_geoPoint(48, 2):asc`.
     fn direction(&self) -> Direction {
         match self.name.ends_with(b":desc") {
             true => Direction::Descending,
@@ -255,9 +277,9 @@ pub(super) fn compare_sort_values(direction: Direction, left: &SortValue, right:
 
 /// `Greater` means that `left` comes first, `None` that the two say nothing about each other.
 fn compare(left: &RuleKey, right: &RuleKey) -> Option<Ordering> {
-    use RuleKey::{Geo, Number, Skipped, Sort};
+    use RuleKey::{Geo, Hidden, Number, Skipped, Sort};
     match (left, right) {
-        (Skipped, Skipped) => Some(Ordering::Equal),
+        (Skipped, Skipped) | (Hidden, Hidden) => Some(Ordering::Equal),
         (Skipped, _) => Some(Ordering::Less),
         (_, Skipped) => Some(Ordering::Greater),
         (Number(left_kind, left), Number(right_kind, right)) if left_kind == right_kind => {
@@ -290,6 +312,8 @@ pub struct Chooser<'a> {
     last: Vec<RuleKey<'a>>,
     /// First distance of the bucket that the last choice fell into, with its rule.
     geo_bucket: Option<(usize, f64)>,
+    /// Whether a rule that says nothing was asked to choose between hits.
+    pub met_hidden: bool,
 }
 
 impl<'a> Chooser<'a> {
@@ -314,6 +338,7 @@ impl<'a> Chooser<'a> {
             if !comparable {
                 break;
             }
+            self.met_hidden |= keys_of(best)[rule] == RuleKey::Hidden;
             if let RuleKey::Geo(_, Some(nearest)) = keys_of(best)[rule] {
                 let first = self.geo_bucket_of(&keys_of(best)[..rule], rule, nearest);
                 candidates.retain(|&leg| match keys_of(leg)[rule] {

@@ -4,10 +4,11 @@ use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::distinct::{self, SeenValues};
+use super::distinct::{self, DistinctValue, SeenValues};
 use super::facets::Facets;
+use super::hidden::HiddenValues;
 use super::json::{self, Cursor, Member};
-use super::rank::{Chooser, RankKeys};
+use super::rank::{Chooser, RankKeys, HIDDEN_RULE};
 use super::splice::{self, Hit, Visibility};
 use super::stages::StageWords;
 use super::{in_tie_order, IndexFacts, Leg, MergeError};
@@ -25,6 +26,12 @@ pub struct SearchMerge<'r> {
     /// Weight of hits found by vector in a hybrid search; hits found by words weigh the rest. `None` when all hits were
     /// found the same way.
     pub semantic_ratio: Option<f64>,
+    /// What hits do not show and their order depends on, where it was found out.
+    pub hidden: Option<&'r HiddenValues>,
+    /// The number of hits of different values of the distinct attribute, where it was counted: see [`super::distinct_total`].
+    pub distinct_total: Option<u64>,
+    /// The answers from which totals and facets add up, where they are not those with the hits: see [`threshold_total`].
+    pub counted: Option<&'r [Leg]>,
     pub visible: &'r Visibility,
 }
 
@@ -62,7 +69,10 @@ pub fn merge_searches(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -
         return Err(MergeError::NoLegs);
     }
     let page = choose_page(&answers, request, facts)?;
-    write_answer(&answers, &answers, &page, request, facts)
+    let Some(counted) = request.counted else { return write_answer(&answers, &answers, &page, request, facts) };
+    let counted =
+        counted.iter().enumerate().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect::<Result<Vec<_>, _>>()?;
+    write_answer(&answers, &counted, &page, request, facts)
 }
 
 /// Merges the answers to several searches into the answer to the one that they stand for, each document being shown where it
@@ -85,6 +95,85 @@ pub fn merge_stages(
     }
     let page = choose_page(&answers, request, facts)?;
     write_answer(&answers, &answers[..counted], &page, request, facts)
+}
+
+/// The primary keys of all hits, as the nodes wrote them, if the order of the page depends on fields that are not displayed
+/// (or, with `is_distinct_hidden`, in any case); none if it does not.
+pub fn keys_of_undecided<'a>(
+    legs: &'a [Leg],
+    request: &SearchMerge,
+    key: &str,
+    is_distinct_hidden: bool,
+    facts: &IndexFacts,
+) -> Result<Vec<&'a [u8]>, MergeError> {
+    let has_hidden_rules = |leg: &Leg| memchr::memmem::find(&leg.body, HIDDEN_RULE).is_some();
+    if !is_distinct_hidden && (legs.len() < 2 || !legs.iter().any(has_hidden_rules)) {
+        return Ok(Vec::new());
+    }
+    let request = &SearchMerge { key: Some(key), ..request.clone() };
+    let read = |(n, leg)| LegAnswer::read(n, leg, request);
+    let answers = in_tie_order(legs).into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    if !is_distinct_hidden && !hidden_rules_decide(&answers, request, facts)? {
+        return Ok(Vec::new());
+    }
+    let keys = answers.iter().flat_map(|answer| (0..answer.hits.len()).filter_map(|hit| answer.key_of(hit, key)));
+    Ok(keys.collect())
+}
+
+fn hidden_rules_decide(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts) -> Result<bool, MergeError> {
+    let mut lists = RankedLists::open(answers, request)?;
+    for position in 0..request.paging.positions(facts.max_total_hits).end {
+        if lists.next(position)?.is_none() {
+            break;
+        }
+    }
+    Ok(lists.chooser.met_hidden)
+}
+
+/// Whether some leg has more hits than it showed, so that it is not known how many of them are other legs' too. Asked only
+/// where totals are exhaustive.
+pub fn shows_too_few(legs: &[Leg], request: &SearchMerge) -> Result<bool, MergeError> {
+    let read = |(n, leg)| LegAnswer::read(n, leg, request);
+    let answers = in_tie_order(legs).into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let with_hits = answers.iter().filter(|answer| answer.total > 0).count();
+    Ok(with_hits > 1 && answers.iter().any(|answer| (answer.hits.len() as u64) < answer.total))
+}
+
+/// Which totals one server would report under a `rankingScoreThreshold`, compared with the sum of the legs'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThresholdTotal {
+    /// Those of the legs.
+    Sum,
+    /// Those without the threshold.
+    Unlimited,
+    /// Those without the threshold, if they are fewer than so many; else the legs'.
+    UnlimitedBelow(usize),
+}
+
+/// One server looks at hits only until the page is full, and counts as a hit whatever it has not looked at: so does a leg that
+/// fills the page by itself, but one that does not has looked at all it has. (With exhaustive totals everybody looks at
+/// everything.) And where there are fewer hits than come before the page, one server does not look at any. Measured on 1.50 and on the
+/// embedded node by `loadtest fidelity`, kind `threshold`.
+pub fn threshold_total(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -> Result<ThresholdTotal, MergeError> {
+    let positions = request.paging.positions(facts.max_total_hits);
+    let read = |(n, leg)| LegAnswer::read(n, leg, request);
+    let answers = in_tie_order(legs).into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let hits = answers.iter().map(|answer| answer.hits.len()).sum::<usize>();
+    let fills_by_itself = |answer: &LegAnswer| answer.hits.len() >= positions.end;
+    Ok(match request.paging {
+        Paging::Window { .. } if hits >= positions.end && !answers.iter().all(fills_by_itself) => {
+            ThresholdTotal::Unlimited
+        }
+        _ if hits < positions.start => ThresholdTotal::UnlimitedBelow(positions.start),
+        _ => ThresholdTotal::Sum,
+    })
+}
+
+/// The sum of the legs' totals.
+pub fn sum_of_totals(legs: &[Leg], request: &SearchMerge) -> Result<u64, MergeError> {
+    legs.iter()
+        .enumerate()
+        .try_fold(0u64, |sum, (n, leg)| Ok(sum.saturating_add(LegAnswer::read(n, leg, request)?.total)))
 }
 
 /// One leg's answer, looked through once.
@@ -127,7 +216,8 @@ impl<'a> LegAnswer<'a> {
     }
 
     fn scan(&mut self, request: &SearchMerge) -> json::Result<()> {
-        let needed: Vec<&str> = request.distinct.into_iter().chain(request.key).collect();
+        let hidden_key = request.hidden.map(|hidden| hidden.primary_key.as_str());
+        let needed: Vec<&str> = request.distinct.into_iter().chain(request.key).chain(hidden_key).collect();
         let mut cursor = Cursor::new(self.body);
         cursor.enter_object()?;
         while let Some((start, key_end)) = cursor.next_key()? {
@@ -164,7 +254,15 @@ impl<'a> LegAnswer<'a> {
         Some(member.value(self.body))
     }
 
-    fn rank_keys(&self, hit: usize, semantic_ratio: Option<f64>) -> Result<RankKeys<'a>, MergeError> {
+    /// The values of the distinct attribute that a hit has.
+    fn distinct_values(&self, hit: usize, attribute: &str, request: &SearchMerge) -> Vec<DistinctValue> {
+        let hidden = request
+            .hidden
+            .and_then(|hidden| hidden.distinct_values(self.key_of(hit, &hidden.primary_key).unwrap_or_default()));
+        hidden.unwrap_or_else(|| distinct::values_of(self.body, self.marked_of(hit), attribute))
+    }
+
+    fn rank_keys(&self, hit: usize, request: &SearchMerge) -> Result<RankKeys<'a>, MergeError> {
         let mut keys = match self.details_of(hit) {
             Some(details) => RankKeys::parse(details).map_err(|error| MergeError::of_leg(self.leg, error))?,
             None => RankKeys::default(),
@@ -172,7 +270,11 @@ impl<'a> LegAnswer<'a> {
         if let Some(words) = self.words {
             words.rank_keys(&mut keys);
         }
-        if let Some(ratio) = semantic_ratio {
+        if let Some(hidden) = request.hidden.filter(|_| keys.has_hidden()) {
+            let key = self.key_of(hit, &hidden.primary_key).unwrap_or_default();
+            keys.reveal(|n| hidden.sort_value(key, n).map(|(direction, value)| (direction, value.clone())));
+        }
+        if let Some(ratio) = request.semantic_ratio {
             let weight = if keys.is_semantic { ratio } else { 1.0 - ratio };
             keys.put_weighted_score_first(
                 splice::ranking_score(self.body, self.marked_of(hit)).unwrap_or(0.0) * weight,
@@ -207,8 +309,7 @@ fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts)
         }
         if let Some(attribute) = request.distinct {
             let answer = &answers[chosen.leg];
-            let values = distinct::values_of(answer.body, answer.marked_of(chosen.hit), attribute);
-            if !seen.take(values) {
+            if !seen.take(answer.distinct_values(chosen.hit, attribute, request)) {
                 continue;
             }
         }
@@ -223,7 +324,7 @@ fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts)
 /// The legs' lists, taken from the front.
 struct RankedLists<'a, 'r> {
     answers: &'r [LegAnswer<'a>],
-    semantic_ratio: Option<f64>,
+    request: &'r SearchMerge<'r>,
     /// The first hit of each leg that has not been taken. Details are read when a hit comes to the front, not before.
     heads: Vec<Option<RankKeys<'a>>>,
     /// Place of each leg's head in its list.
@@ -236,15 +337,15 @@ struct RankedLists<'a, 'r> {
 }
 
 impl<'a, 'r> RankedLists<'a, 'r> {
-    fn open(answers: &'r [LegAnswer<'a>], request: &SearchMerge) -> Result<Self, MergeError> {
+    fn open(answers: &'r [LegAnswer<'a>], request: &'r SearchMerge<'r>) -> Result<Self, MergeError> {
         let mut lists = Self {
             answers,
-            semantic_ratio: request.semantic_ratio,
+            request,
             heads: answers.iter().map(|_| None).collect(),
             places: vec![0; answers.len()],
             chooser: Chooser::default(),
             standing: None,
-            pinned: lists_pinned(answers)?,
+            pinned: lists_pinned(answers, request)?,
         };
         for leg in 0..answers.len() {
             lists.fill_head(leg)?;
@@ -274,10 +375,12 @@ impl<'a, 'r> RankedLists<'a, 'r> {
         let answer = &self.answers[leg];
         while self.places[leg] < answer.hits.len() {
             let place = self.places[leg];
-            if self.heads[leg].is_some() && answer.details_of(place) == answer.details_of(place - 1) {
+            // Not so where the details hide the value of a rule.
+            let says_all = self.request.hidden.is_none();
+            if says_all && self.heads[leg].is_some() && answer.details_of(place) == answer.details_of(place - 1) {
                 return Ok(true);
             }
-            let keys = answer.rank_keys(place, self.semantic_ratio)?;
+            let keys = answer.rank_keys(place, self.request)?;
             if keys.pinned_at.is_none() {
                 self.heads[leg] = Some(keys);
                 return Ok(false);
@@ -295,12 +398,12 @@ const PIN: &[u8] = b"{\"pin\":";
 
 /// All pinned hits by position. They must be known before the merge reaches their leg's end: a leg with few hits shows a
 /// pin earlier than the merged list does.
-fn lists_pinned(answers: &[LegAnswer]) -> Result<VecDeque<(u64, Chosen)>, MergeError> {
+fn lists_pinned(answers: &[LegAnswer], request: &SearchMerge) -> Result<VecDeque<(u64, Chosen)>, MergeError> {
     let mut pinned = Vec::new();
     for (leg, answer) in answers.iter().enumerate() {
         for hit in 0..answer.hits.len() {
             if answer.details_of(hit).is_some_and(|details| details.starts_with(PIN)) {
-                let position = answer.rank_keys(hit, None)?.pinned_at;
+                let position = answer.rank_keys(hit, request)?.pinned_at;
                 pinned.extend(position.map(|at| (at, Chosen { leg, hit, is_semantic: false })));
             }
         }
@@ -321,10 +424,12 @@ fn write_answer(
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Bytes, MergeError> {
-    let reported_max = reported_max(counted, facts);
-    let total = counted.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).min(reported_max);
+    let total = total_hits(counted, request);
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
     let mut facets = read_facets(counted)?;
+    if let (Some(attribute), Paging::Page { .. }) = (request.distinct, request.paging) {
+        facets.count_distinct_once(attribute);
+    }
 
     let hits_bytes: usize =
         page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
@@ -340,7 +445,7 @@ fn write_answer(
             (b"query", _) => json::push_string(request.query, &mut out),
             (b"processingTimeMs", _) => count(slowest.processing_time_ms),
             (b"limit", Paging::Window { limit, .. }) => count(limit as u64),
-            (b"offset", Paging::Window { offset, .. }) => count((offset as u64).min(reported_max)),
+            (b"offset", Paging::Window { offset, .. }) => count(offset as u64),
             (b"estimatedTotalHits" | b"totalHits", _) => count(total),
             (b"page", Paging::Page { page, .. }) => count(page as u64),
             (b"hitsPerPage", Paging::Page { hits_per_page, .. }) => count(hits_per_page as u64),
@@ -359,14 +464,19 @@ fn write_answer(
     Ok(out.into())
 }
 
-/// The greatest total and offset that one server of the nodes' version would report. A leg that reports more than
-/// `maxTotalHits` proves that its version does.
-fn reported_max(answers: &[LegAnswer], facts: &IndexFacts) -> u64 {
-    let max = facts.max_total_hits as u64;
-    match facts.totals_stop_at_max && answers.iter().all(|answer| answer.total <= max) {
-        true => max,
-        false => u64::MAX,
+/// The number of hits over all legs. With a distinct attribute legs count values of which others have the same; as many of
+/// them as can be seen are taken off: all where the legs showed all their hits, or the values were counted apart.
+fn total_hits(counted: &[LegAnswer], request: &SearchMerge) -> u64 {
+    if let Some(total) = request.distinct_total {
+        return total;
     }
+    let sum = counted.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total));
+    let duplicates = request.distinct.map_or(0, |attribute| {
+        let mut seen = SeenValues::default();
+        let hits = counted.iter().flat_map(|answer| (0..answer.hits.len()).map(move |hit| (answer, hit)));
+        hits.filter(|(answer, hit)| !seen.take(answer.distinct_values(*hit, attribute, request))).count()
+    });
+    sum.saturating_sub(duplicates as u64)
 }
 
 fn push_hits(answers: &[LegAnswer], page: &[Chosen], visible: &Visibility, out: &mut Vec<u8>) {

@@ -3,6 +3,7 @@ use serde_json::{json, Value};
 
 use super::*;
 use crate::cluster::Shard;
+use crate::merge::hidden::HiddenFields;
 
 const WINDOW: Paging = Paging::Window { offset: 0, limit: 20 };
 
@@ -24,7 +25,17 @@ fn hit(id: u64, words: u64, typos: u64) -> Value {
 
 fn merged(legs: &[Leg], paging: Paging, distinct: Option<&str>, facts: &IndexFacts) -> Value {
     let visible = Visibility::default();
-    let request = SearchMerge { query: "q", paging, distinct, key: None, semantic_ratio: None, visible: &visible };
+    let request = SearchMerge {
+        query: "q",
+        paging,
+        distinct,
+        key: None,
+        semantic_ratio: None,
+        hidden: None,
+        distinct_total: None,
+        counted: None,
+        visible: &visible,
+    };
     serde_json::from_slice(&merge_searches(legs, &request, facts).unwrap()).unwrap()
 }
 
@@ -43,6 +54,9 @@ fn the_answer_reads_like_one_servers() {
         distinct: None,
         key: None,
         semantic_ratio: None,
+        hidden: None,
+        distinct_total: None,
+        counted: None,
         visible: &visible,
     };
     let merged = merge_searches(&[leg(7, second), leg(2, first)], &request, &IndexFacts::default()).unwrap();
@@ -62,10 +76,11 @@ fn ties_fall_by_lowest_shard_then_by_place_in_the_leg() {
 }
 
 #[test]
-fn totals_are_sums_that_stop_at_the_most_that_anybody_gets() {
+fn totals_are_sums_whatever_the_most_is_that_anybody_gets() {
     let legs = [leg(0, answer(vec![hit(1, 1, 0)], 700)), leg(1, answer(vec![], 600))];
     let facts = IndexFacts::default();
-    assert_eq!(merged(&legs, WINDOW, None, &facts)["estimatedTotalHits"], 1000);
+    let beyond = merged(&legs, Paging::Window { offset: 1005, limit: 20 }, None, &facts);
+    assert_eq!((&beyond["estimatedTotalHits"], &beyond["offset"]), (&json!(1300), &json!(1005)));
 
     let page = |n: u64| {
         json!({"hits": [hit(n, 1, 0)], "query": "q", "processingTimeMs": 0, "hitsPerPage": 7, "page": 1,
@@ -83,24 +98,12 @@ fn totals_are_sums_that_stop_at_the_most_that_anybody_gets() {
 }
 
 #[test]
-fn totals_go_on_where_the_nodes_version_lets_them() {
-    let legs = [leg(0, answer(vec![hit(1, 1, 0)], 700)), leg(1, answer(vec![], 600))];
-    let facts = IndexFacts { totals_stop_at_max: false, ..IndexFacts::default() };
-    let beyond = merged(&legs, Paging::Window { offset: 1005, limit: 20 }, None, &facts);
-    assert_eq!((&beyond["estimatedTotalHits"], &beyond["offset"]), (&json!(1300), &json!(1005)));
-
-    let legs = [leg(0, answer(vec![], 1001)), leg(1, answer(vec![], 600))];
-    let proven = merged(&legs, WINDOW, None, &IndexFacts::default());
-    assert_eq!(proven["estimatedTotalHits"], 1601, "a leg that reports more proves its version");
-}
-
-#[test]
 fn nobody_gets_at_hits_beyond_the_limit_of_the_index() {
     let facts = IndexFacts { max_total_hits: 3, ..IndexFacts::default() };
     let legs = [leg(0, answer((0..3).map(|id| hit(id, 3, 0)).collect(), 3)), leg(1, answer(vec![hit(9, 3, 1)], 1))];
     assert_eq!(ids(&merged(&legs, WINDOW, None, &facts)), [0, 1, 2]);
     let beyond = merged(&legs, Paging::Window { offset: 50, limit: 5 }, None, &facts);
-    assert_eq!((ids(&beyond).len(), &beyond["offset"], &beyond["limit"]), (0, &json!(3), &json!(5)));
+    assert_eq!((ids(&beyond).len(), &beyond["offset"], &beyond["limit"]), (0, &json!(50), &json!(5)));
 }
 
 #[test]
@@ -147,6 +150,9 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
         distinct: None,
         key: None,
         semantic_ratio: Some(0.8),
+        hidden: None,
+        distinct_total: None,
+        counted: None,
         visible: &visible,
     };
     let merged = merge_searches(&legs, &request, &IndexFacts::default()).unwrap();
@@ -158,8 +164,17 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
 #[test]
 fn an_answer_that_is_none_is_an_error_that_names_its_leg() {
     let visible = Visibility::default();
-    let request =
-        SearchMerge { query: "q", paging: WINDOW, distinct: None, key: None, semantic_ratio: None, visible: &visible };
+    let request = SearchMerge {
+        query: "q",
+        paging: WINDOW,
+        distinct: None,
+        key: None,
+        semantic_ratio: None,
+        hidden: None,
+        distinct_total: None,
+        counted: None,
+        visible: &visible,
+    };
     let whole = answer(vec![hit(1, 1, 0)], 1).to_string();
     for torn in [
         "",
@@ -234,4 +249,122 @@ proptest! {
         };
         prop_assert_eq!((1..=5).flat_map(|n| numbered(n, 10)).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
     }
+}
+
+fn paged(hits: Vec<Value>, total: u64) -> Value {
+    json!({"hits": hits, "query": "q", "processingTimeMs": 0, "hitsPerPage": 20, "page": 1, "totalPages": 1, "totalHits": total})
+}
+
+#[test]
+fn values_that_several_legs_have_count_once_where_they_can_be_seen() {
+    let of = |id: u64, brand: Value| {
+        let mut hit = hit(id, 3, 0);
+        hit["brand"] = brand;
+        hit
+    };
+    let legs = [
+        leg(0, paged(vec![of(1, json!("A")), of(2, json!("b")), of(3, json!(null))], 3)),
+        leg(1, paged(vec![of(4, json!("a")), of(5, json!("c"))], 2)),
+    ];
+    let first = Paging::Page { page: 1, hits_per_page: 20 };
+    assert_eq!(merged(&legs, first, Some("brand"), &IndexFacts::default())["totalHits"], 4);
+    assert_eq!(merged(&legs, first, None, &IndexFacts::default())["totalHits"], 5);
+
+    let visible = Visibility::default();
+    let request = SearchMerge {
+        query: "q",
+        paging: first,
+        distinct: Some("brand"),
+        key: None,
+        semantic_ratio: None,
+        hidden: None,
+        distinct_total: None,
+        counted: None,
+        visible: &visible,
+    };
+    assert!(!shows_too_few(&legs, &request).unwrap());
+    let more = [leg(0, paged(vec![of(1, json!("a"))], 30)), leg(1, paged(vec![of(4, json!("a"))], 1))];
+    assert!(shows_too_few(&more, &request).unwrap());
+    assert!(!shows_too_few(&more[..1], &request).unwrap(), "one leg's total is exact");
+    let counted = SearchMerge { distinct_total: Some(29), ..request };
+    let answer: Value =
+        serde_json::from_slice(&merge_searches(&more, &counted, &IndexFacts::default()).unwrap()).unwrap();
+    assert_eq!((&answer["totalHits"], &answer["totalPages"]), (&json!(29), &json!(2)));
+}
+
+/// A hit that ranks by a field that is not displayed, with its score details as nodes write them.
+fn hidden(id: u64, words: u64) -> Value {
+    json!({"id": id, "_rankingScoreDetails": {
+        "words": {"order": 0, "matchingWords": words, "maxMatchingWords": 3, "score": words as f64 / 3.0},
+        "<hidden-rule-1>": {"order": 1, "value": "<hidden>"},
+    }})
+}
+
+#[test]
+fn hits_are_ordered_by_fields_that_are_not_displayed() {
+    let legs = [
+        leg(0, answer(vec![hidden(1, 3), hidden(2, 3), hidden(3, 1)], 3)),
+        leg(1, answer(vec![hidden(4, 3), hidden(5, 2)], 2)),
+    ];
+    let rules = vec!["words".to_owned(), "price:desc".to_owned()];
+    let fields = HiddenFields::of(&rules, &[], None, &["id".to_owned()]);
+    let mut values = HiddenValues::new("id".to_owned(), fields);
+    let list = r#"{"results":[{"id":1,"price":9},{"id":2,"price":3},{"id":4,"price":"5"},{"id":3},{"id":5}]}"#;
+    values.add(0, &Bytes::from(list)).unwrap();
+    let visible = Visibility::default();
+    let request = SearchMerge {
+        query: "q",
+        paging: WINDOW,
+        distinct: None,
+        key: None,
+        semantic_ratio: None,
+        hidden: None,
+        distinct_total: None,
+        counted: None,
+        visible: &visible,
+    };
+    let facts = IndexFacts::default();
+    let keys = keys_of_undecided(&legs, &request, "id", false, &facts).unwrap();
+    assert_eq!(keys, [b"1", b"2", b"3", b"4", b"5"]);
+    let revealed = SearchMerge { hidden: Some(&values), ..request.clone() };
+    let merged: Value = serde_json::from_slice(&merge_searches(&legs, &revealed, &facts).unwrap()).unwrap();
+    assert_eq!(ids(&merged), [1, 2, 4, 5, 3], "numbers before strings in both directions");
+
+    let clear = [leg(0, answer(vec![hidden(1, 3)], 1)), leg(1, answer(vec![hidden(5, 2)], 1))];
+    assert!(keys_of_undecided(&clear, &request, "id", false, &facts).unwrap().is_empty(), "words decide");
+    assert!(keys_of_undecided(&legs[..1], &request, "id", false, &facts).unwrap().is_empty(), "one leg has an order");
+    assert_eq!(keys_of_undecided(&clear, &request, "id", true, &facts).unwrap().len(), 2);
+}
+
+#[test]
+fn under_a_threshold_totals_are_of_all_hits_once_the_page_is_full() {
+    let hits = |ids: std::ops::Range<u64>| ids.map(|id| hit(id, 3, 0)).collect::<Vec<_>>();
+    let visible = Visibility::default();
+    let request = SearchMerge {
+        query: "q",
+        paging: Paging::Window { offset: 0, limit: 3 },
+        distinct: None,
+        key: None,
+        semantic_ratio: None,
+        hidden: None,
+        distinct_total: None,
+        counted: None,
+        visible: &visible,
+    };
+    let facts = IndexFacts::default();
+    let total = |legs: &[Leg]| threshold_total(legs, &request, &facts).unwrap();
+    let full = leg(0, answer(hits(0..3), 40));
+    let short = leg(1, answer(hits(10..12), 2));
+    assert_eq!(total(&[full.clone(), short.clone()]), ThresholdTotal::Unlimited, "the second leg looked at all it has");
+    assert_eq!(total(&[full.clone(), full.clone()]), ThresholdTotal::Sum, "no leg looked at what one server would not");
+    assert_eq!(total(std::slice::from_ref(&short)), ThresholdTotal::Sum, "one server looks at everything too");
+    let later = SearchMerge { paging: Paging::Window { offset: 9, limit: 3 }, ..request.clone() };
+    let total = threshold_total(&[short.clone(), short.clone()], &later, &facts).unwrap();
+    assert_eq!(total, ThresholdTotal::UnlimitedBelow(9), "one server may not look at any");
+
+    let counted = [leg(0, answer(vec![], 40)), leg(1, answer(vec![], 30))];
+    let request = SearchMerge { counted: Some(&counted), ..request };
+    let merged = merge_searches(&[full, short], &request, &facts).unwrap();
+    let merged: Value = serde_json::from_slice(&merged).unwrap();
+    assert_eq!((ids(&merged), &merged["estimatedTotalHits"]), (vec![0, 1, 2], &json!(70)));
 }

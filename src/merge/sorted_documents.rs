@@ -69,7 +69,7 @@ impl SortCriterion {
 }
 
 /// Of all values of a document the one by which it is sorted: the first in this direction.
-fn first_value<'a>(values: Vec<DistinctValue>, direction: Direction) -> SortValue<'a> {
+pub fn first_value<'a>(values: Vec<DistinctValue>, direction: Direction) -> SortValue<'a> {
     let mut number: Option<f64> = None;
     let mut text: Option<String> = None;
     for value in values {
