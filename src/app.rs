@@ -16,7 +16,8 @@ use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
-use crate::settings::SettingsLocks;
+use crate::settings::sequential::Withheld;
+use crate::settings::{features, SettingsLocks};
 use crate::store::{self, Store};
 use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
 use crate::writes::{Quorum, ReplicaLogs, WriteOrder};
@@ -38,6 +39,10 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// How the records of indexes change.
     pub catalog: Catalog,
+    /// Changes of settings that go to one node after another.
+    pub withheld: Withheld,
+    /// Held by the one who changes the nodes' features.
+    pub changing_features: tokio::sync::Mutex<()>,
     /// Who compares and mends the settings of which index.
     pub settings_locks: SettingsLocks,
     /// The configuration that Miroir runs on, for showing it and for seeing what has changed.
@@ -76,6 +81,9 @@ impl App {
         for record in store.indexes().await? {
             snapshot = snapshot.with_index(Arc::new(index_of(record)));
         }
+        if let Some(serde_json::Value::Object(features)) = store.configuration(features::NAME).await? {
+            snapshot = snapshot.with_features(features);
+        }
         let aliases = store.aliases().await?.into_iter().map(|alias| (alias.name.clone(), alias));
         let cluster = Arc::new(Cluster::new(snapshot.with_aliases(aliases.collect())));
         let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl, Arc::clone(&cluster)).await?;
@@ -104,6 +112,8 @@ impl App {
             metrics,
             gate,
             catalog,
+            withheld: Withheld::default(),
+            changing_features: Default::default(),
             settings_locks,
             view,
             order,

@@ -304,3 +304,46 @@ fn an_index_that_cannot_be_made_equal_takes_no_writes_until_it_is() {
     });
     assert_eq!(await_equal(&fleet)["stopWords"], json!(["ours"]));
 }
+
+#[test]
+fn one_node_after_another_gets_a_change_where_that_is_configured() {
+    let sequential = "  settings_broadcast: { strategy: sequential }\n";
+    let fleet = fleet_with(sequential);
+    let client = fleet.client();
+    // The second node hangs: the third must not have it yet.
+    let stopped = fleet.node_pid(1);
+    signal(stopped, Signal::STOP);
+    let task = client.put("/indexes/i/settings/stop-words", json!(["x"])).task_uid();
+    wait_until("the first node has it", TASK_PATIENCE, || on_node(&fleet, 0)["stopWords"] == json!(["x"]));
+    assert_eq!(on_node(&fleet, 2)["stopWords"], json!([]));
+    signal(stopped, Signal::CONT);
+    assert_eq!(client.wait_task(task)["status"], "succeeded");
+    assert_eq!(await_equal(&fleet)["stopWords"], json!(["x"]));
+    assert_eq!(version(client), 1);
+    client.succeed(client.post("/indexes/i/documents", json!([{ "id": 1_000, "name": "name" }])));
+}
+
+#[test]
+fn features_are_the_same_on_all_nodes_and_on_one_that_was_away() {
+    let mut fleet = fleet_with("");
+    let client = fleet.client().clone();
+    let on = |fleet: &Fleet, n: usize| {
+        let features = fleet.node_client(n).get("/experimental-features").expect_status(200);
+        features["containsFilter"].clone()
+    };
+    client.patch("/experimental-features", json!({ "nonsense": true })).expect_error(400, "bad_request");
+    let features = client.patch("/experimental-features", json!({ "containsFilter": true })).expect_status(200);
+    assert_eq!(features["containsFilter"], true);
+    assert_eq!(client.get("/experimental-features").expect_status(200), features);
+    assert!((0..3).all(|n| on(&fleet, n) == json!(true)));
+    fleet.kill_node(1);
+    fleet.await_failure(1);
+    client.patch("/experimental-features", json!({ "containsFilter": false })).expect_status(200);
+    fleet.start_node(1);
+    wait_until("the node that was away has it too", TASK_PATIENCE, || on(&fleet, 1) == json!(false));
+    // Over the proxy's death, and against what was changed past it.
+    fleet.kill_proxy();
+    fleet.node_client(2).patch("/experimental-features", json!({ "containsFilter": true })).expect_status(200);
+    fleet.start_proxy();
+    wait_until("the node is made equal again", TASK_PATIENCE, || on(&fleet, 2) == json!(false));
+}

@@ -327,6 +327,8 @@ fn a_restarted_proxy_follows_ten_thousand_unfinished_tasks_to_their_end() {
     let unfinished = fleet.client().get("/tasks?statuses=enqueued,processing&limit=1").expect_status(200);
     println!("{} tasks were unfinished after the restart", unfinished["total"]);
     fleet.await_tasks();
+    let failed = fleet.client().get("/tasks?statuses=failed,canceled&limit=1").expect_status(200);
+    assert_eq!(failed["total"], 0, "{failed}");
     let succeeded = fleet.client().get("/tasks?statuses=succeeded&limit=1").expect_status(200);
     assert!(succeeded["total"].as_u64().expect("a number") >= TASKS, "{succeeded}");
     let found = fleet.client().search("i", json!({ "filter": "version = 3", "limit": 0 }));

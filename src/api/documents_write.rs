@@ -21,7 +21,7 @@ use crate::documents::{
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::store::IndexChange;
 use crate::tasks::{NewTask, Outcome, TaskKind};
-use crate::writes::{Reach, Scope, Step, StepBody, Turn, Write};
+use crate::writes::{Reach, Scope, Spread, Step, StepBody, Turn, Write};
 
 /// Query parameters of the route that adds documents.
 #[derive(Default)]
@@ -199,6 +199,7 @@ async fn send_batch(
         custom_metadata: parameters.custom_metadata.clone(),
         steps,
         change,
+        spread: Spread::SideBySide,
         conclusion: None,
         idempotency: None,
     };

@@ -10,6 +10,7 @@ mod document_by_id;
 mod document_edition;
 mod document_list;
 mod documents_write;
+mod experimental_features;
 mod facet_search;
 mod facts;
 mod frequency;
@@ -215,6 +216,8 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Indexes(_) => indexes::create(app, request, body).await?.into(),
         Route::Index(uid, Verb::Delete) => indexes::delete(app, uid, request).await?.into(),
         Route::Index(uid, Verb::Patch) => indexes::update(app, uid, request, body).await?.into(),
+        Route::ExperimentalFeatures(Verb::Get) => experimental_features::show(app).await?.into(),
+        Route::ExperimentalFeatures(_) => experimental_features::change(app, body).await?.into(),
         Route::SwapIndexes => renaming::swap(app, request, body).await?.into(),
         Route::Index(uid, _) => indexes::get(app, uid)?.into(),
         Route::IndexStats(uid) => stats::one(app, uid, request).await?.into(),

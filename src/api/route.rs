@@ -28,6 +28,7 @@ pub enum Route {
     Index(IndexUid, Verb),
     IndexStats(IndexUid),
     SwapIndexes,
+    ExperimentalFeatures(Verb),
     /// With the name of the sub-route, if any.
     Settings(IndexUid, Option<String>, Verb),
     Documents(IndexUid, Verb),
@@ -115,6 +116,7 @@ impl Route {
             }
             (["indexes", uid, "search"], Get | Post) => Route::Search(index(uid)?, verb),
             (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
+            (["experimental-features"], Get | Patch) => Route::ExperimentalFeatures(verb),
             (["swap-indexes"], Post) => Route::SwapIndexes,
             (["tasks"], Get | Delete) => Route::Tasks(verb),
             (["tasks", "cancel"], Post) => Route::TasksCancel,
@@ -146,6 +148,8 @@ impl Route {
             Route::Index(uid, _) => (Action::IndexesUpdate, Some(uid)),
             Route::IndexStats(uid) => (Action::StatsGet, Some(uid)),
             Route::SwapIndexes => (Action::IndexesSwap, None),
+            Route::ExperimentalFeatures(Get) => (Action::ExperimentalGet, None),
+            Route::ExperimentalFeatures(_) => (Action::ExperimentalUpdate, None),
             Route::Settings(uid, _, Get) => (Action::SettingsGet, Some(uid)),
             Route::Settings(uid, ..) => (Action::SettingsUpdate, Some(uid)),
             Route::Documents(uid, Get) | Route::DocumentsFetch(uid) | Route::Document(uid, _, Get) => {
@@ -221,6 +225,7 @@ impl Route {
             | Route::Settings(_, _, verb)
             | Route::Documents(_, verb)
             | Route::Document(_, _, verb)
+            | Route::ExperimentalFeatures(verb)
             | Route::Tasks(verb) => *verb != Verb::Get,
             Route::Admin(route) => route.writes(),
             Route::SwapIndexes
@@ -247,6 +252,7 @@ impl Route {
             Route::Index(..) => "/indexes/{uid}",
             Route::IndexStats(_) => "/indexes/{uid}/stats",
             Route::SwapIndexes => "/swap-indexes",
+            Route::ExperimentalFeatures(_) => "/experimental-features",
             Route::Settings(..) => "/indexes/{uid}/settings",
             Route::Documents(..) => "/indexes/{uid}/documents",
             Route::DocumentsFetch(_) => "/indexes/{uid}/documents/fetch",
@@ -293,7 +299,7 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
 }
 
 /// Families of Meilisearch's routes that are still to be built: clients learn that it is Miroir who lacks them.
-const UNSERVED: [&str; 2] = ["multi-search", "experimental-features"];
+const UNSERVED: [&str; 1] = ["multi-search"];
 
 fn unserved(method: &Method, path: &str) -> ApiError {
     if let Some(refusal) = refused::refusal(method, path) {

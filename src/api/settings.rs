@@ -196,6 +196,7 @@ async fn write(
         custom_metadata: None,
         steps,
         change,
+        spread: app.config.settings_broadcast.strategy,
         conclusion: Some(conclusion),
         idempotency: None,
     };

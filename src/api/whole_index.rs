@@ -18,7 +18,7 @@ use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
 use crate::store::{IndexChange, IndexRecord};
 use crate::tasks::{NewTask, Outcome, TaskKind};
-use crate::writes::{carry_out, settled, Reach, Scope, Step, StepBody, Turn, Write};
+use crate::writes::{carry_out, settled, Reach, Scope, Spread, Step, StepBody, Turn, Write};
 
 /// How often a write that waits for a swap looks whether it has been carried out.
 const SWAP_POLL: Duration = Duration::from_millis(10);
@@ -108,6 +108,7 @@ pub fn write_of(
         custom_metadata: None,
         steps: vec![step],
         change,
+        spread: Spread::SideBySide,
         conclusion: None,
         idempotency: None,
     }
@@ -186,6 +187,7 @@ pub async fn create_index(
         custom_metadata: None,
         steps,
         change: Some(IndexChange::Put(record)),
+        spread: Spread::SideBySide,
         conclusion: None,
         idempotency: None,
     };

@@ -40,7 +40,7 @@ impl BackgroundService for Renamings {
 async fn carry_out_all(app: &App) {
     let mut news = app.tasks.news();
     loop {
-        for task in app.tasks.followed_where(|task| task.renamings().is_some()) {
+        for task in app.tasks.concluding().into_iter().filter(|task| task.renamings().is_some()) {
             if is_due(app, &task) {
                 if let Err(error) = carry_out(app, &task).await {
                     log::error!("task {} has not renamed its indexes yet, which is tried again: {error}", task.uid);

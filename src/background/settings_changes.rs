@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::{opened, SharedApp};
 use crate::app::App;
-use crate::cluster::IndexUid;
-use crate::settings::{check, conclude};
-use crate::tasks::{Conclusion, Task};
+use crate::cluster::{IndexUid, NodeIndex, TaskUid};
+use crate::settings::sequential::see_through;
+use crate::settings::{changes_settings, check, conclude, features};
 
 /// How often it is looked whether something can be done that could not be before.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -46,30 +46,45 @@ impl BackgroundService for SettingsChanges {
     }
 }
 
-type Working = Pin<Box<dyn Future<Output = IndexUid> + Send>>;
+type Working = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What has been done for now.
+enum Done {
+    Index(IndexUid),
+    Sequence(TaskUid),
+}
 
 /// Where the work on all indexes stands.
 #[derive(Default)]
 struct Desk {
     working: FuturesUnordered<Working>,
     busy: HashSet<IndexUid>,
+    /// Changes that are seen through node after node.
+    sequences: HashSet<TaskUid>,
     verified_at: HashMap<IndexUid, Instant>,
+    /// Nodes that have been given their features since they came up, with the version of those.
+    equal: HashMap<NodeIndex, u64>,
 }
 
 async fn work(app: &Arc<App>) {
     let mut news = app.tasks.news();
     let mut desk = Desk::default();
     loop {
+        desk.see_sequences_through(app);
         desk.conclude_due(app);
         desk.verify_due(app);
+        desk.equalize_returned(app).await;
         let ended = async {
             match desk.working.next().await {
-                Some(node_uid) => node_uid,
+                Some(done) => done,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            node_uid = ended => drop(desk.busy.remove(&node_uid)),
+            done = ended => match done {
+                Done::Index(node_uid) => drop(desk.busy.remove(&node_uid)),
+                Done::Sequence(task) => drop(desk.sequences.remove(&task)),
+            },
             _ = tokio::time::timeout(LOOK_INTERVAL, news.changed()) => {}
         }
     }
@@ -80,10 +95,21 @@ impl Desk {
         self.busy.len() < INDEXES_AT_ONCE_MAX && !self.busy.contains(node_uid)
     }
 
+    fn see_sequences_through(&mut self, app: &Arc<App>) {
+        for task in app.withheld.tasks() {
+            if self.sequences.insert(task) {
+                let app = Arc::clone(app);
+                self.working.push(Box::pin(async move {
+                    see_through(&app, task).await;
+                    Done::Sequence(task)
+                }));
+            }
+        }
+    }
+
     fn conclude_due(&mut self, app: &Arc<App>) {
-        let changes = |task: &Task| matches!(task.conclusion, Some(Conclusion::Settings { .. }));
         let mut carried_out: HashMap<IndexUid, bool> = HashMap::new();
-        for task in app.tasks.followed_where(changes) {
+        for task in app.tasks.concluding().iter().filter(|task| changes_settings(task)) {
             let Some(node_uid) = task.node_uid() else { continue };
             *carried_out.entry(node_uid.clone()).or_insert(true) &= task.has_been_carried_out();
         }
@@ -97,8 +123,23 @@ impl Desk {
                         // Whatever it was, it does not pass at once.
                         tokio::time::sleep(LOOK_INTERVAL).await;
                     }
-                    node_uid
+                    Done::Index(node_uid)
                 }));
+            }
+        }
+    }
+
+    /// A node may have been away while features were changed, for however short a time.
+    async fn equalize_returned(&mut self, app: &App) {
+        let snapshot = app.cluster.snapshot();
+        for node in snapshot.topology.node_indexes() {
+            if !snapshot.state(node).takes_writes() {
+                self.equal.remove(&node);
+            } else if self.equal.get(&node) != Some(&snapshot.features_version()) {
+                match features::equalize(app, node).await {
+                    Ok(()) => drop(self.equal.insert(node, snapshot.features_version())),
+                    Err(later) => log::info!("{later}"),
+                }
             }
         }
     }
@@ -115,7 +156,7 @@ impl Desk {
                     if let Err(later) = check(&app, &node_uid).await {
                         log::info!("settings of index `{node_uid}` are verified later: {later}");
                     }
-                    node_uid
+                    Done::Index(node_uid)
                 }));
             }
         }

@@ -41,6 +41,9 @@ pub struct Snapshot {
     states: Vec<NodeState>,
     indexes: HashMap<IndexUid, Arc<Index>>,
     aliases: Arc<AliasTable>,
+    /// Features of nodes that were chosen through Miroir.
+    features: Option<Arc<serde_json::Map<String, serde_json::Value>>>,
+    features_version: u64,
     /// Swaps and renamings that have been taken and not carried out, oldest first.
     renamings: Arc<Vec<(TaskUid, Vec<Renaming>)>>,
     /// Names that mean another index (by its name on the nodes), or none, to writes than to reads, because of `renamings`.
@@ -64,6 +67,8 @@ impl Snapshot {
             topology: Arc::new(topology),
             indexes: HashMap::new(),
             aliases: Arc::default(),
+            features: None,
+            features_version: 0,
             renamings: Arc::default(),
             write_names: HashMap::new(),
             placements: HashMap::new(),
@@ -88,10 +93,12 @@ impl Snapshot {
         of_index.iter().find(|(lagging, _)| *lagging == node).map(|(_, shards)| shards)
     }
 
-    /// The nodes to ask about an index as a whole: those that lack nothing come first.
+    /// The nodes to ask about an index as a whole: those that lack nothing and have the settings that it is to have come first.
     pub fn nodes_for(&self, index: &Index) -> Vec<NodeIndex> {
         let mut nodes = self.serving_nodes();
-        nodes.sort_by_key(|&node| self.lag(node, index).is_some());
+        let unverified = self.settings_state(index).map(|state| state.unverified.as_slice()).unwrap_or_default();
+        let is_unverified = |node| unverified.iter().any(|(of, _)| *of == node);
+        nodes.sort_by_key(|&node| self.lag(node, index).is_some() || is_unverified(node));
         nodes
     }
 
@@ -102,6 +109,23 @@ impl Snapshot {
 
     pub fn index(&self, uid: &IndexUid) -> Option<&Arc<Index>> {
         self.indexes.get(uid)
+    }
+
+    /// Counts choices of features since the start: whoever gave a node those of an earlier one has to look again.
+    pub fn features_version(&self) -> u64 {
+        self.features_version
+    }
+
+    /// The features that all nodes are to have, if any were chosen.
+    pub fn features(&self) -> Option<&serde_json::Map<String, serde_json::Value>> {
+        self.features.as_deref()
+    }
+
+    #[must_use]
+    pub fn with_features(mut self, features: serde_json::Map<String, serde_json::Value>) -> Self {
+        self.features = Some(Arc::new(features));
+        self.features_version += 1;
+        self
     }
 
     pub fn aliases(&self) -> &AliasTable {

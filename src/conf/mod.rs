@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId};
 use crate::documents::MissingKey;
+use crate::writes::Spread;
 
 pub use reader::Problem;
 pub use schema::NodeAddress;
@@ -137,6 +138,7 @@ pub struct WritesConfig {
 /// How changes of settings reach all nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingsBroadcastConfig {
+    pub strategy: Spread,
     /// How often a node whose settings differ is sent them again.
     pub repair_tries: u32,
     /// Whether an index takes no writes while a node that differs could not be made equal.

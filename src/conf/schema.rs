@@ -17,6 +17,7 @@ use super::{
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
 use crate::store::check_redis_url;
+use crate::writes::Spread;
 
 /// Longest node id: it stands in metrics' labels, headers and paths.
 const NODE_ID_LENGTH_MAX: usize = 64;
@@ -221,6 +222,11 @@ fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {
 
 fn settings_broadcast(section: &Section<'_, '_>) -> SettingsBroadcastConfig {
     SettingsBroadcastConfig {
+        strategy: section.parsed("strategy", Spread::SideBySide, |strategy| match strategy {
+            "two_phase" => Ok(Spread::SideBySide),
+            "sequential" => Ok(Spread::NodeAfterNode),
+            other => Err(format!("expected two_phase or sequential, got `{other}`")),
+        }),
         repair_tries: section.number("repair_tries", 3, 1..=100) as u32,
         freeze_writes_on_unrepairable: section.truth("freeze_writes_on_unrepairable", true),
     }

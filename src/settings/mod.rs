@@ -2,14 +2,17 @@
 //!
 //! A change is proposed as any other write: it stands in the store, goes to all nodes, and to those that are away by their logs
 //! (`writes`). `conclude` comes after that: it reads the settings back, mends what differs, and commits the new version. `drift`
-//! looks for what was changed behind Miroir's back. Both use `on_nodes`, which reads and mends the settings of single nodes.
-//! `canonical` compares settings, `recorded` is the part of them that reading depends on.
+//! looks for what was changed behind Miroir's back. `features` are the settings of nodes as a whole. Both use `on_nodes`, which reads and mends the settings of single nodes.
+//! `canonical` compares settings, `recorded` is the part of them that reading depends on, `sequential` the other way
+//! to propose.
 
 mod canonical;
 mod conclude;
 mod drift;
+pub mod features;
 mod on_nodes;
 mod recorded;
+pub mod sequential;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +56,12 @@ impl SettingsLocks {
 
 /// The changes of an index's settings that have been taken and not committed, oldest first.
 pub fn pending(app: &App, node_uid: &IndexUid) -> Vec<Arc<Task>> {
-    let changes = |task: &Task| matches!(task.conclusion, Some(Conclusion::Settings { .. }));
-    app.tasks.followed_where(|task| changes(task) && task.node_uid() == Some(node_uid))
+    let mut tasks = app.tasks.concluding();
+    tasks.retain(|task| changes_settings(task) && task.node_uid() == Some(node_uid));
+    tasks
+}
+
+/// Whether a task is a change of settings that has not been committed.
+pub fn changes_settings(task: &Task) -> bool {
+    matches!(task.conclusion, Some(Conclusion::Settings { .. }))
 }

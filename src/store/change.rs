@@ -145,6 +145,11 @@ pub enum Change {
     DeleteIndex(IndexUid),
     /// Creates or replaces an alias.
     PutAlias(Alias),
+    /// Keeps a value for all nodes under a name of ours.
+    PutConfiguration {
+        name: String,
+        value: serde_json::Value,
+    },
     DeleteAlias(IndexUid),
     /// Replaces a task that exists; one that was deleted meanwhile stays deleted.
     UpdateTask(Box<Task>),

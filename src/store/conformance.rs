@@ -35,6 +35,7 @@ macro_rules! conformance_tests {
             payloads_of_writes_that_never_got_their_number_are_cleared_away
             changes_are_made_together
             aliases_are_kept_replaced_and_deleted
+            a_configuration_is_what_was_last_put
             an_idempotency_key_leads_to_one_task
             idempotency_keys_are_forgotten_by_age_and_by_number
             stale_shards_add_up_until_they_have_been_copied
@@ -147,6 +148,15 @@ pub async fn aliases_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
         store.apply(vec![Change::DeleteAlias(index("a"))]).await.unwrap();
     }
     assert_eq!(store.aliases().await.unwrap(), [alias]);
+}
+
+pub async fn a_configuration_is_what_was_last_put(store: Arc<dyn Store>) {
+    assert_eq!(store.configuration("a").await.unwrap(), None);
+    for value in [json!({ "x": 1 }), json!({ "y": ["é"] })] {
+        store.apply(vec![Change::PutConfiguration { name: "a".to_owned(), value: value.clone() }]).await.unwrap();
+        assert_eq!(store.configuration("a").await.unwrap(), Some(value));
+    }
+    assert_eq!(store.configuration("b").await.unwrap(), None);
 }
 
 pub async fn task_uids_count_from_zero_and_are_unique_among_concurrent_writers(store: Arc<dyn Store>) {

@@ -22,6 +22,7 @@ pub struct MemoryStore {
 struct State {
     indexes: BTreeMap<IndexUid, IndexRecord>,
     aliases: BTreeMap<IndexUid, Alias>,
+    configuration: BTreeMap<String, serde_json::Value>,
     tasks: BTreeMap<TaskUid, Task>,
     payloads: BTreeMap<PayloadId, Vec<PayloadPart>>,
     idempotency: BTreeMap<String, (OffsetDateTime, IdempotentWrite)>,
@@ -39,6 +40,7 @@ impl State {
             Change::DeleteIndex(uid) => drop(self.indexes.remove(&uid)),
             Change::PutAlias(alias) => drop(self.aliases.insert(alias.name.clone(), alias)),
             Change::DeleteAlias(name) => drop(self.aliases.remove(&name)),
+            Change::PutConfiguration { name, value } => drop(self.configuration.insert(name, value)),
             Change::UpdateTask(task) => {
                 if let Some(stored) = self.tasks.get_mut(&task.uid) {
                     *stored = *task;
@@ -106,6 +108,10 @@ impl Store for MemoryStore {
 
     async fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
         Ok(self.state().aliases.values().cloned().collect())
+    }
+
+    async fn configuration(&self, name: &str) -> Result<Option<serde_json::Value>, StoreError> {
+        Ok(self.state().configuration.get(name).cloned())
     }
 
     async fn insert_task(&self, new: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {

@@ -50,6 +50,9 @@ pub trait Store: Send + Sync + 'static {
     /// All aliases, by name.
     async fn aliases(&self) -> Result<Vec<Alias>, StoreError>;
 
+    /// What was last put under this name.
+    async fn configuration(&self, name: &str) -> Result<Option<serde_json::Value>, StoreError>;
+
     /// Numbers the task and keeps it, with `payload` under the payload id of its replay. Numbers start at 0, rise in the order of
     /// commits and are never given twice, even after the task that had one was deleted.
     ///

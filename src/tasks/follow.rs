@@ -24,6 +24,8 @@ pub const WANTED_FOR: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Following {
     tasks: HashMap<TaskUid, Arc<Task>>,
+    /// Those that Miroir itself has to conclude: few, and looked for often.
+    concluding: BTreeSet<TaskUid>,
     nodes: HashMap<NodeId, NodeQueue>,
 }
 
@@ -59,8 +61,18 @@ impl Following {
                 queue.hot_until = Some(now + WANTED_FOR);
             }
         }
+        if task.conclusion.is_some() {
+            self.concluding.insert(task.uid);
+        } else {
+            self.concluding.remove(&task.uid);
+        }
         self.tasks.insert(task.uid, task);
         sooner
+    }
+
+    /// Tasks that Miroir itself has to conclude, oldest first.
+    pub fn concluding(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.concluding.iter().filter_map(|uid| self.tasks.get(uid))
     }
 
     pub fn get(&self, uid: TaskUid) -> Option<Arc<Task>> {
@@ -109,6 +121,7 @@ impl Following {
 
     /// Stops following a task as if it had never been.
     pub fn forget(&mut self, uid: TaskUid) {
+        self.concluding.remove(&uid);
         let Some(task) = self.tasks.remove(&uid) else { return };
         for (leg, node_task) in running(&task) {
             if let Some(queue) = self.nodes.get_mut(&leg.node) {
@@ -133,6 +146,7 @@ impl Following {
             if task.is_followed() {
                 sooner |= self.insert(Arc::new(task), now);
             } else {
+                self.concluding.remove(&task.uid);
                 self.tasks.remove(&task.uid);
             }
         }

@@ -252,7 +252,12 @@ impl TaskRegistry {
         self.published.subscribe()
     }
 
-    /// The followed tasks that `are_wanted`, oldest first.
+    /// The tasks that Miroir itself has to conclude, oldest first.
+    pub fn concluding(&self) -> Vec<Arc<Task>> {
+        self.following().concluding().cloned().collect()
+    }
+
+    /// The followed tasks that `are_wanted`, oldest first. Looks through all of them.
     pub fn followed_where(&self, are_wanted: impl Fn(&Task) -> bool) -> Vec<Arc<Task>> {
         let following = self.following();
         let mut tasks: Vec<Arc<Task>> = following.tasks().filter(|task| are_wanted(task)).cloned().collect();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::lookup;
 use super::order::Turn;
 use super::quorum::Standing;
-use super::request::{node_request, Reach, Write};
+use super::request::{node_request, Reach, Spread, Write};
 use crate::app::App;
 use crate::cluster::{NodeId, NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
@@ -44,11 +44,19 @@ pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, Api
     let shards = write.shards();
     refuse_if_frozen(&snapshot, &write)?;
     let live = await_quorum(app, placement, &shards).await?;
+    let spread = write.spread;
     let mut delivering = Delivering::plan(app, &snapshot, placement, write, &live);
     let is_single = snapshot.topology.copies() == 1 && delivering.write.reach == Reach::Documents;
     let taken =
         if is_single { delivering.deliver_single_copies().await } else { delivering.deliver_to_replicas().await };
-    drop(turn);
+    match &taken {
+        // Let go of when the last node has been given it.
+        Ok(taken) if spread == Spread::NodeAfterNode => {
+            app.withheld.put(taken.task.uid, turn);
+            app.tasks.tell_news();
+        }
+        _ => drop(turn),
+    }
     taken
 }
 
@@ -190,6 +198,9 @@ impl<'a> Delivering<'a> {
 
     /// Several copies, or all nodes: the write stands in the store before any node sees it, and is seen through from there.
     async fn deliver_to_replicas(&mut self) -> Result<Taken, ApiError> {
+        if self.write.spread == Spread::NodeAfterNode {
+            self.nodes.iter_mut().filter(|part| part.is_live).skip(1).for_each(|part| part.is_live = false);
+        }
         self.learn_numbers().await;
         let task = self.record().await?;
         self.send().await;
@@ -205,7 +216,7 @@ impl<'a> Delivering<'a> {
         let standing = self.standing();
         let refused = match self.refusal() {
             Some(error) => Some(error),
-            None if standing.missing.is_empty() => None,
+            None if standing.missing.is_empty() || self.write.spread == Spread::NodeAfterNode => None,
             None => Some(no_quorum(
                 &standing.missing,
                 "Some replicas have taken it, and all will in time, so that they stay equal; it is safe to send it again.",
@@ -214,15 +225,16 @@ impl<'a> Delivering<'a> {
         let settled = self.settle(task.uid, refused.clone()).await;
         // Whatever the store said: nothing may overtake what a node has not been given.
         let followed = self.app.tasks.followed(task.uid);
-        if let Some(followed) = &followed {
+        if let (Some(followed), Spread::SideBySide) = (&followed, self.write.spread) {
             self.app.logs.add(&self.snapshot.topology, followed);
         }
         settled?;
         if let Some(error) = refused {
             return Err(error);
         }
+        let is_degraded = self.write.spread == Spread::SideBySide;
         let groups: Vec<String> = standing.degraded.iter().map(ToString::to_string).collect();
-        let degraded = (!groups.is_empty()).then(|| format!("groups={}", groups.join(",")));
+        let degraded = (is_degraded && !groups.is_empty()).then(|| format!("groups={}", groups.join(",")));
         // One that the nodes have finished by now is not followed any more; its summary is the same.
         Ok(Taken { task: followed.unwrap_or(task), degraded })
     }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use crate::cluster::{NodeIndex, TaskUid, Topology};
-use crate::tasks::Task;
+use crate::tasks::{NodeTask, Task};
 
 /// An entry's place in its node's log. Conflicting writes get their task uids in the order in which they are to be applied.
 pub type Place = (TaskUid, u8);
@@ -55,17 +55,21 @@ impl ReplicaLogs {
 
     /// Takes up the undelivered legs of `task`.
     pub fn add(&self, topology: &Topology, task: &Task) {
+        let undelivered = task.legs.iter().filter(|leg| leg.is_undelivered());
+        undelivered.for_each(|leg| self.add_leg(topology, task, leg));
+    }
+
+    /// Takes up one undelivered leg of `task`.
+    pub fn add_leg(&self, topology: &Topology, task: &Task, leg: &NodeTask) {
         let bytes = task.replay.as_ref().map_or(0, |replay| replay.bytes);
-        for leg in task.legs.iter().filter(|leg| leg.is_undelivered()) {
-            let Some(node) = topology.find(&leg.node) else { continue };
-            let mut state = self.state(node);
-            let entry = Entry { bytes, since: task.enqueued_at };
-            if state.entries.insert((task.uid, leg.step), entry).is_none() {
-                state.bytes += bytes;
-            }
-            drop(state);
-            self.nodes[node.0 as usize].grown.notify_one();
+        let Some(node) = topology.find(&leg.node) else { return };
+        let mut state = self.state(node);
+        let entry = Entry { bytes, since: task.enqueued_at };
+        if state.entries.insert((task.uid, leg.step), entry).is_none() {
+            state.bytes += bytes;
         }
+        drop(state);
+        self.nodes[node.0 as usize].grown.notify_one();
     }
 
     /// The entry has been delivered, or dropped.

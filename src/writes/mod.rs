@@ -18,4 +18,4 @@ pub use logs::{Backlog, ReplicaLogs};
 pub use order::{Scope, Turn, WriteOrder};
 pub use quorum::Quorum;
 pub use replay::replay;
-pub use request::{Reach, Step, StepBody, Write};
+pub use request::{Reach, Spread, Step, StepBody, Write};

@@ -18,6 +18,16 @@ pub enum Reach {
     WholeIndex,
 }
 
+/// In which order the nodes get a write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// All of them side by side.
+    #[default]
+    SideBySide,
+    /// One after another, each when the one before has applied it.
+    NodeAfterNode,
+}
+
 /// A write that has been checked and only needs to be carried out.
 #[derive(Debug)]
 pub struct Write {
@@ -32,6 +42,7 @@ pub struct Write {
     pub custom_metadata: Option<String>,
     /// Sent to each node in this order. At least one.
     pub steps: Vec<Step>,
+    pub spread: Spread,
     /// What it makes of the index's record.
     pub change: Option<IndexChange>,
     /// What Miroir itself does when the nodes have carried it out.
@@ -175,6 +186,7 @@ mod tests {
             details: Value::Null,
             custom_metadata: None,
             steps: vec![step],
+            spread: Spread::SideBySide,
             change: None,
             conclusion: None,
             idempotency: None,

@@ -7,6 +7,7 @@
 //! | `schema` | string | version of this layout |
 //! | `indexes` | hash | index uid → record |
 //! | `aliases` | hash | alias → record |
+//! | `configuration` | hash | name → JSON |
 //! | `next_task` | string | the next task's number |
 //! | `tasks` | hash | task uid → record; the uid inside the record is not used |
 //! | `blocks` | hash | block of 65,536 uids → number of tasks in it |

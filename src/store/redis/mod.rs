@@ -196,6 +196,11 @@ impl Store for RedisStore {
         self.on_its_threads(|shared| async move { shared.reader().aliases().await }).await
     }
 
+    async fn configuration(&self, name: &str) -> Result<Option<serde_json::Value>, StoreError> {
+        let name = name.to_owned();
+        self.on_its_threads(|shared| async move { shared.reader().configuration(&name).await }).await
+    }
+
     async fn insert_task(&self, task: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {
         self.on_its_threads(|shared| async move { shared.writer.insert_task(task, &payload).await }).await
     }

@@ -46,6 +46,11 @@ impl Reader<'_> {
         records.values().map(|record| from_json(record)).collect()
     }
 
+    pub async fn configuration(&self, name: &str) -> Result<Option<serde_json::Value>, StoreError> {
+        let value: Option<Vec<u8>> = self.link.read(self.command("HGET", "configuration").arg(name)).await?;
+        value.map(|value| from_json(&value)).transpose()
+    }
+
     pub async fn task(&self, uid: TaskUid) -> Result<Option<Task>, StoreError> {
         Ok(self.records(&[uid.0]).await?.pop())
     }

@@ -370,6 +370,9 @@ fn push_change(arguments: &mut Arguments, change: &Change) -> Result<(), StoreEr
         Change::DeleteAlias(name) => {
             arguments.push("delete_alias").push(name.as_str());
         }
+        Change::PutConfiguration { name, value } => {
+            arguments.push("put_configuration").push(name).push(to_json(value)?);
+        }
         Change::UpdateTask(task) => {
             arguments.push("update_task").push_number(task.uid.0).push(to_json(task)?).push_life(task);
             arguments.push_columns(&CHANGING, task);

@@ -150,6 +150,11 @@ impl Store for SqliteStore {
         self.readers.read(read::aliases).await
     }
 
+    async fn configuration(&self, name: &str) -> Result<Option<serde_json::Value>, StoreError> {
+        let name = name.to_owned();
+        self.readers.read(move |connection| read::configuration(connection, &name)).await
+    }
+
     async fn insert_task(&self, task: NewTask, payload: Vec<PayloadPart>) -> Result<Task, StoreError> {
         self.write(|reply| Write::InsertTask(Box::new(task), payload, reply)).await
     }

@@ -82,6 +82,14 @@ pub fn aliases(connection: &Connection) -> Result<Vec<Alias>, StoreError> {
     records.map(|record| from_json(&record?)).collect()
 }
 
+pub fn configuration(connection: &Connection, name: &str) -> Result<Option<serde_json::Value>, StoreError> {
+    let value: Option<String> = connection
+        .prepare_cached("SELECT value FROM configuration WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    value.map(|value| from_json(&value)).transpose()
+}
+
 pub fn task(connection: &Connection, uid: u32) -> Result<Option<Task>, StoreError> {
     let record: Option<String> = connection
         .prepare_cached("SELECT record FROM task_records WHERE uid = ?1")?

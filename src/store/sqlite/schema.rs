@@ -53,6 +53,7 @@ const MIGRATIONS: &[&str] = &[
      ) WITHOUT ROWID;",
     "CREATE TABLE api_keys (uid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE aliases (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE configuration (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// Schema that this program reads and writes; the file says its own in `user_version`.

@@ -164,6 +164,10 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
             execute(transaction, sql, params![alias.name.as_str(), to_json(alias)?])
         }
         Change::DeleteAlias(name) => execute(transaction, "DELETE FROM aliases WHERE name = ?1", [name.as_str()]),
+        Change::PutConfiguration { name, value } => {
+            let sql = "INSERT OR REPLACE INTO configuration (name, value) VALUES (?1, ?2)";
+            execute(transaction, sql, params![name, to_json(value)?])
+        }
         Change::UpdateTask(task) => update_task(transaction, task),
         Change::DeleteTask(uid) => delete_task(transaction, uid.0),
         Change::ForgetKey(uid) => execute(transaction, "DELETE FROM idempotency WHERE task = ?1", [uid.0]),

@@ -18,6 +18,11 @@ function changes.delete_alias()
     redis.call('HDEL', p .. 'aliases', take())
 end
 
+function changes.put_configuration()
+    local name, value = take(), take()
+    redis.call('HSET', p .. 'configuration', name, value)
+end
+
 function changes.update_task()
     local uid, record, followed, ended, columns = tonumber(take()), take(), take(), take(), tonumber(take())
     local is_there = redis.call('HEXISTS', p .. 'tasks', uid) == 1
