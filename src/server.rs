@@ -13,8 +13,8 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use crate::background::{
-    HealthChecks, MetricsEndpoint, Reload, Renamings, ReplicaLogs, SettingsChanges, SettingsDrift, SharedApp, Startup,
-    TaskReconciliation,
+    HealthChecks, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs, SettingsChanges, SettingsDrift,
+    SharedApp, Startup, TaskReconciliation,
 };
 use crate::conf::Config;
 use crate::proxy::Proxy;
@@ -79,10 +79,11 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let renamings = server.add_service(background_service("renamings", Renamings::new(Arc::clone(&app))));
     let changes = server.add_service(background_service("settings", SettingsChanges::new(Arc::clone(&app))));
     let drift = server.add_service(background_service("drift", SettingsDrift::new(Arc::clone(&app))));
+    let keys = server.add_service(background_service("keys", KeyRefresh::new(Arc::clone(&app))));
     let reload = server.add_service(background_service("reload", Reload::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
-    for dependent in [&health, &tasks, &logs, &renamings, &changes, &drift, &reload, &proxy, &metrics] {
+    for dependent in [&health, &tasks, &logs, &renamings, &changes, &drift, &keys, &reload, &proxy, &metrics] {
         dependent.add_dependency(&startup);
     }
     log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));

@@ -129,3 +129,21 @@ fn given_redis_is_away_then_reads_go_on_and_writes_are_refused_until_it_is_back(
     assert_eq!(found["estimatedTotalHits"], 2, "{found}");
     assert_eq!(cluster.documents_held("i"), [2, 2]);
 }
+
+#[test]
+fn a_key_that_one_miroir_makes_and_deletes_counts_and_ends_at_the_other() {
+    let (cluster, redis) = (replicated(), RedisServer::start());
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [here, there] = folders.each_ref().map(|folder| Proxy::start(&cluster, &redis, folder.path()));
+    assert_eq!(
+        here.client.get("/keys").expect_status(200),
+        there.client.get("/keys").expect_status(200),
+        "the default keys are made once"
+    );
+    let made = here.client.post("/keys", json!({ "actions": ["*"], "indexes": ["*"], "expiresAt": null }));
+    let made = made.expect_status(201);
+    let elsewhere = there.client.with_key(made["key"].as_str().unwrap());
+    wait_until("the key counts at the other Miroir", START_PATIENCE, || elsewhere.get("/indexes").status == 200);
+    assert_eq!(here.client.delete(&format!("/keys/{}", made["uid"].as_str().unwrap())).status, 204);
+    wait_until("the key counts no more", START_PATIENCE, || elsewhere.get("/indexes").status == 403);
+}

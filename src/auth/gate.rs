@@ -222,6 +222,21 @@ impl Gate {
         });
     }
 
+    /// Takes up what other Miroirs have changed in the store. Says whether there was anything.
+    pub async fn refresh(self: &Arc<Self>) -> Result<bool, KeyError> {
+        self.seen_through(|gate| async move {
+            let records = gate.store.api_keys().await?;
+            let state = gate.state();
+            let is_known = |record: &ApiKey| state.keys.get(&record.uid).is_some_and(|key| key.record == *record);
+            if records.len() == state.keys.len() && records.iter().all(is_known) {
+                return Ok(false);
+            }
+            gate.state.rcu(|state| GateState::new(state.secrets.clone(), records.clone()));
+            Ok(true)
+        })
+        .await
+    }
+
     pub async fn create(self: &Arc<Self>, new: NewKey) -> Result<ApiKey, KeyError> {
         let is_for_all = new.indexes.is_empty() || new.indexes.iter().any(IndexPattern::matches_all);
         if let Some(global) = new.actions.iter().find(|action| !is_for_all && action.is_global()) {
@@ -367,6 +382,24 @@ mod tests {
         gate.delete(&value).await.unwrap();
         assert!(gate.state().rights_of_key(value.as_bytes()).is_err());
         assert!(matches!(gate.delete(&value).await, Err(KeyError::NotFound(named)) if named == value));
+    }
+
+    #[tokio::test]
+    async fn what_another_miroir_changes_counts_here_after_a_refresh() {
+        let store = Arc::new(MemoryStore::default());
+        let (here, there) = (gate(&store, Some("master")).await, gate(&store, Some("master")).await);
+        assert!(!here.refresh().await.unwrap());
+        let key = there.create(new_key(&[Action::Search], &["*"])).await.unwrap();
+        let value = there.state().value(key.uid);
+        assert!(here.refresh().await.unwrap());
+        assert!(here.state().rights_of_key(value.as_bytes()).is_ok());
+        let patch = KeyPatch { name: Some(Some("shop".to_owned())), description: None };
+        there.update(&value, patch).await.unwrap();
+        here.refresh().await.unwrap();
+        assert_eq!(here.state().find(&value).unwrap().name.as_deref(), Some("shop"));
+        there.delete(&value).await.unwrap();
+        here.refresh().await.unwrap();
+        assert!(here.state().rights_of_key(value.as_bytes()).is_err());
     }
 
     #[tokio::test]

@@ -178,15 +178,6 @@ impl Rights {
         }
     }
 
-    /// Patterns of the indexes that are seen; `None` for all.
-    pub fn index_patterns(&self) -> Option<&[IndexPattern]> {
-        match &self.0 {
-            Grant::Everything => None,
-            Grant::Nothing => Some(&[]),
-            Grant::Key(key) | Grant::Token(key, _) => (!key.sees_all_indexes()).then_some(&key.record.indexes),
-        }
-    }
-
     pub fn identity(&self) -> RightsIdentity {
         match &self.0 {
             Grant::Everything => RightsIdentity::Everything,

@@ -1,6 +1,7 @@
 //! Work that no client waits for: one file per service.
 
 mod health_checks;
+mod key_refresh;
 mod metrics_endpoint;
 mod reload;
 mod renamings;
@@ -11,6 +12,7 @@ mod startup;
 mod task_reconciliation;
 
 pub use health_checks::HealthChecks;
+pub use key_refresh::KeyRefresh;
 pub use metrics_endpoint::MetricsEndpoint;
 pub use reload::Reload;
 pub use renamings::Renamings;

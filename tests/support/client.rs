@@ -32,6 +32,11 @@ impl Client {
         Self { agent: agent(), url: url.to_owned(), header }
     }
 
+    /// The same server, asked with another key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self::new(&self.url, Some(key))
+    }
+
     pub fn with_header(url: &str, name: &str, value: &str) -> Self {
         Self { agent: agent(), url: url.to_owned(), header: Some((name.to_owned(), value.to_owned())) }
     }
