@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use super::index_read::IndexRead;
 use super::query_words::{QueryWords, Split, Stage};
 use super::search::merged;
-use super::search_request::SearchRequest;
+use super::search_request::{SearchRequest, Supplement};
 use super::whole_index::index_path;
 use super::{facts, supplement, Answer};
 use crate::cluster::{Index, Shard};
@@ -38,6 +38,8 @@ pub enum Plan {
 pub struct StagedSearch {
     search: Box<SearchRequest>,
     stages: Vec<(StageWords, SearchRequest)>,
+    /// Finds whatever is found, for totals and facets.
+    counts: SearchRequest,
 }
 
 /// Decides how a search is put to the nodes; for other matching strategies, as it is.
@@ -68,31 +70,42 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
         stages.drain(..stages.len() - 1);
     }
     let search = search.with_key(key);
-    let last = stages.len() - 1;
-    let as_search = |(n, Stage { query, matching, max }): (usize, Stage)| {
-        let stage = search.clone().for_words(query);
-        (StageWords { matching, max, order }, if n == last { stage } else { stage.without_facets() })
+    let finds_all = stages.last().map(|stage| stage.count_query.clone()).unwrap_or_default();
+    let counts = search.clone().for_words(finds_all).for_counts();
+    let without_facets = search.clone().without_facets();
+    let as_search = |Stage { query, dropped, matching, max, .. }| {
+        let stage = without_facets.clone();
+        let stage = if dropped == 0 { stage.for_words(query) } else { stage.for_words_but(query) };
+        (StageWords { matching, max, order, dropped: dropped as u64 }, stage)
     };
-    let stages = stages.into_iter().enumerate().map(as_search).collect();
-    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages }))
+    let stages = stages.into_iter().map(as_search).collect();
+    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts }))
 }
 
 /// Puts all stages to the nodes at once, and merges what comes back.
-pub async fn answer(read: &IndexRead<'_>, StagedSearch { search, stages }: StagedSearch) -> Result<Answer, ApiError> {
+pub async fn answer(
+    read: &IndexRead<'_>,
+    StagedSearch { search, stages, counts }: StagedSearch,
+) -> Result<Answer, ApiError> {
     let facts = &facts::of(read.index);
     let path = &index_path(read.index, "/search");
+    let ask = &|search: &SearchRequest, shards: Option<&[Shard]>| {
+        NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, facts))
+    };
     let reads = stages.iter().map(|(words, stage)| async move {
-        let request_for =
-            |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), stage.leg_body(shards, facts));
-        let (legs, missing) = read.legs(request_for).await?;
+        let (legs, missing) = read.legs(|shards: Option<&[Shard]>| ask(stage, shards)).await?;
         Ok::<_, ApiError>(((*words, legs), missing))
     });
-    let (stages, missing): (Vec<_>, Vec<_>) = try_join_all(reads).await?.into_iter().unzip();
+    let counted = read.legs(|shards: Option<&[Shard]>| ask(&counts, shards));
+    let (stages, (counted, uncounted)) = try_join(try_join_all(reads), counted).await?;
+    let (stages, mut missing): (Vec<_>, Vec<_>) = stages.into_iter().unzip();
+    missing.push(uncounted);
     let missing: HashSet<Shard> = missing.into_iter().flatten().collect();
     let mut missing: Vec<Shard> = missing.into_iter().collect();
     missing.sort_unstable();
     let legs: Vec<&[Leg]> = stages.iter().map(|(_, legs)| legs.as_slice()).collect();
     let supplement = supplement::of_stages(read, &search, &legs, facts).await?;
+    let supplement = Supplement { counted: Some(counted), ..supplement };
     merged(search.merge_stages(&stages, facts, &supplement), &missing)
 }
 

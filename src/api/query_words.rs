@@ -15,11 +15,13 @@ const NGRAM_WORDS_MAX: usize = 3;
 /// With more ways of dropping words than this, only those are asked for that drop whole groups: each is a search on every node.
 /// Five words make at most sixteen.
 const STAGES_MAX: usize = 16;
-/// Stands for dropped words between others: a hard separator, so that the words around it are no neighbours.
+/// Stands for dropped words between others where hits are only counted: a hard separator, so that the words around it are no
+/// neighbours.
 const GAP: &str = " ! ";
-/// Hard separators before a query that has lost one of its first words. Each moves the words by 8 positions or so, to where
-/// no attribute has them: the rest must not pass for an exact attribute, because with the lost word it is none.
-const SHIFT: usize = 64;
+/// Stands for a dropped word where hits are ranked. The words that remain keep their places in the query, on which the rules
+/// about position and exactness depend, and a word that no document has, nor one within two typos or beginning with it, is the
+/// first that a node drops under the strategy `frequency`.
+pub const FILLER: &str = "xqzjvkwxqvzkjwqx";
 
 /// A query, split as Meilisearch splits it.
 #[derive(Debug)]
@@ -67,7 +69,12 @@ pub struct CountQuery {
 /// One way of dropping words: a search for all of the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
+    /// With [`FILLER`] in place of each dropped word.
     pub query: String,
+    /// How many words are dropped.
+    pub dropped: usize,
+    /// Finds the same with the strategy `all`, ranked otherwise.
+    pub count_query: String,
     /// `matchingWords` and `maxMatchingWords` of documents that are found this way and no better one.
     pub matching: u64,
     pub max: u64,
@@ -200,23 +207,37 @@ impl<'q> QueryWords<'q> {
         if ways.len() > STAGES_MAX {
             ways = whole_groups(groups);
         }
-        let stage = |way: &Vec<usize>| Stage {
-            query: self.without(&way.iter().map(|&word| words[word]).collect()),
-            matching: (max - way.len()) as u64,
-            max: max as u64,
+        let stage = |way: &Vec<usize>| {
+            let dropped = way.iter().map(|&word| words[word]).collect();
+            Stage {
+                query: self.with_fillers(&dropped),
+                dropped: way.len(),
+                count_query: self.without(&dropped),
+                matching: (max - way.len()) as u64,
+                max: max as u64,
+            }
         };
         ways.iter().map(stage).collect()
     }
 
+    /// The query with something in place of some of its parts that no document has.
+    fn with_fillers(&self, dropped: &HashSet<usize>) -> String {
+        let mut out = String::new();
+        let mut end = self.parts.first().map_or(0, |part| part.range.start);
+        for (at, part) in self.parts.iter().enumerate() {
+            out.push_str(&self.query[end..part.range.start]);
+            out.push_str(if dropped.contains(&at) { FILLER } else { &self.query[part.range.clone()] });
+            end = part.range.end;
+        }
+        // Nothing begins with the filler.
+        let is_last_dropped = self.parts.len().checked_sub(1).is_some_and(|last| dropped.contains(&last));
+        out.push_str(if is_last_dropped && self.tail.is_empty() { " " } else { self.tail });
+        out
+    }
+
     /// The query without some of its parts; what remains keeps its order, and no words become neighbours.
     fn without(&self, dropped: &HashSet<usize>) -> String {
-        let is_searched = |at: usize| matches!(self.parts[at].kind, Kind::Word(_) | Kind::Phrase(_));
-        let last = (0..self.parts.len()).rfind(|at| is_searched(*at) && !dropped.contains(at));
         let mut out = String::new();
-        if dropped.iter().any(|at| Some(*at) < last) {
-            out.push_str(&"!".repeat(SHIFT));
-            out.push(' ');
-        }
         let mut end = 0;
         let mut gap = false;
         for (at, part) in self.parts.iter().enumerate() {

@@ -13,8 +13,8 @@ use super::{reserved_attributes, search_query_string};
 use crate::cluster::Shard;
 use crate::merge::hidden::{HiddenFields, HiddenValues};
 use crate::merge::search::{
-    keys_of_undecided, merge_searches, merge_stages, shows_too_few, sum_of_totals, threshold_total, Paging,
-    SearchMerge, ThresholdTotal,
+    keys_of_undecided, merge_searches, merge_stages, shows_too_few, threshold_total, Paging, SearchMerge,
+    ThresholdTotal,
 };
 use crate::merge::splice::{AddedAttribute, Visibility};
 use crate::merge::stages::StageWords;
@@ -149,6 +149,14 @@ impl SearchRequest {
     pub fn with_strategy(mut self, strategy: &str) -> Self {
         self.members.set("matchingStrategy", &strategy.into());
         self
+    }
+
+    /// The same search for other words, of which a node drops those that no document has first, and then others: hits that
+    /// lack more than it is meant to drop are left out by the merge.
+    pub fn for_words_but(mut self, query: String) -> Self {
+        self.members.set("q", &query.as_str().into());
+        self.query = query;
+        self.with_strategy("frequency")
     }
 
     /// The same search for other words, all of which are asked for.
@@ -346,17 +354,14 @@ impl SearchRequest {
         threshold_total(legs, &self.merge_request(&visible, index, &Supplement::NONE), index)
     }
 
-    /// The sum of the totals of legs that were asked with [`SearchRequest::for_counts`].
-    pub fn sum_of_totals(&self, counted: &[Leg], index: &IndexFacts) -> Result<u64, MergeError> {
-        let visible = self.visibility(index);
-        sum_of_totals(counted, &self.merge_request(&visible, index, &Supplement::NONE))
-    }
-
     /// The same search without its threshold and without hits.
     pub fn for_counts(&self) -> Self {
         let mut search = self.clone();
         search.members.0.retain(|(name, _)| name != "rankingScoreThreshold");
-        search.paging = Paging::Window { offset: 0, limit: 0 };
+        search.paging = match self.paging {
+            Paging::Window { .. } => Paging::Window { offset: 0, limit: 0 },
+            Paging::Page { .. } => Paging::Page { page: 1, hits_per_page: 0 },
+        };
         search
     }
 

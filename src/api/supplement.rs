@@ -34,11 +34,6 @@ pub async fn of(
     let counted = match search.threshold_total(legs, facts).map_err(merge_failed)? {
         ThresholdTotal::Sum => None,
         ThresholdTotal::Unlimited => Some(counted(read, &search.for_counts(), facts).await?),
-        ThresholdTotal::UnlimitedBelow(before) => {
-            let counted = counted(read, &search.for_counts(), facts).await?;
-            let total = search.sum_of_totals(&counted, facts).map_err(merge_failed)?;
-            Some(counted).filter(|_| total < before as u64)
-        }
     };
     Ok(Supplement { hidden, distinct_total, counted })
 }

@@ -93,6 +93,10 @@ pub struct RankKeys<'a> {
     pub pinned_at: Option<u64>,
     /// Whether the hit was found by its vector.
     pub is_semantic: bool,
+    /// Words that the query has, as the words rule counts them.
+    max_matching_words: f64,
+    /// Whether the hit lacks words that its stage asks for, see [`super::stages`].
+    pub is_of_other_stage: bool,
 }
 
 impl<'a> RankKeys<'a> {
@@ -136,6 +140,16 @@ impl<'a> RankKeys<'a> {
         self.keys.insert(0, RuleKey::Number(Kind::Weighted, weighted_score));
     }
 
+    /// Puts the verdict of the words rule of a stage in place of the node's, which was asked for `dropped` words that no
+    /// document has.
+    pub fn replace_matching_words(&mut self, dropped: f64, matching_words: f64) {
+        let is_words = |key: &&mut RuleKey| matches!(key, RuleKey::Number(Kind::MatchingWords, _));
+        if let Some(RuleKey::Number(_, words)) = self.keys.iter_mut().find(is_words) {
+            self.is_of_other_stage = *words + dropped < self.max_matching_words;
+            *words = matching_words;
+        }
+    }
+
     /// Puts a words rule at its place among the rules: how a hit ranks from which Miroir dropped words.
     pub fn put_matching_words_at(&mut self, place: usize, matching_words: f64) {
         let place = place.min(self.keys.len());
@@ -155,6 +169,7 @@ struct Rule<'a> {
     order: u64,
     score: Option<f64>,
     matching_words: Option<f64>,
+    max_matching_words: Option<f64>,
     typo_count: Option<f64>,
     match_type: Option<f64>,
     is_exactness: bool,
@@ -176,6 +191,7 @@ impl<'a> Rule<'a> {
                 b"order" => rule.order = json::count(raw).unwrap_or(u64::MAX),
                 b"score" => rule.score = json::number(raw),
                 b"matchingWords" => rule.matching_words = json::number(raw),
+                b"maxMatchingWords" => rule.max_matching_words = json::number(raw),
                 b"typoCount" => rule.typo_count = json::number(raw),
                 b"matchType" => {
                     rule.is_exactness = true;
@@ -207,6 +223,7 @@ impl<'a> Rule<'a> {
             }
         } else if let (Some(words), false) = (self.matching_words, self.is_exactness) {
             push(Kind::MatchingWords, words);
+            keys.max_matching_words = self.max_matching_words.unwrap_or(0.0);
         } else if let Some(typos) = self.typo_count {
             push(Kind::Typos, -typos);
         } else if let Some(attribute_order) = self.attribute_order {

@@ -94,7 +94,12 @@ pub fn merge_stages(
         return Err(MergeError::NoLegs);
     }
     let page = choose_page(&answers, request, facts)?;
-    write_answer(&answers, &answers[..counted], &page, request, facts)
+    let Some(legs) = request.counted else {
+        return write_answer(&answers, &answers[..counted], &page, request, facts);
+    };
+    let counted =
+        legs.iter().enumerate().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect::<Result<Vec<_>, _>>()?;
+    write_answer(&answers, &counted, &page, request, facts)
 }
 
 /// The primary keys of all hits, as the nodes wrote them, if the order of the page depends on fields that are not displayed
@@ -146,14 +151,11 @@ pub enum ThresholdTotal {
     Sum,
     /// Those without the threshold.
     Unlimited,
-    /// Those without the threshold, if they are fewer than so many; else the legs'.
-    UnlimitedBelow(usize),
 }
 
 /// One server looks at hits only until the page is full, and counts as a hit whatever it has not looked at: so does a leg that
 /// fills the page by itself, but one that does not has looked at all it has. (With exhaustive totals everybody looks at
-/// everything.) And where there are fewer hits than come before the page, one server does not look at any. Measured on 1.50 and on the
-/// embedded node by `loadtest fidelity`, kind `threshold`.
+/// everything.) Measured on 1.50 by `loadtest fidelity`, kind `threshold`.
 pub fn threshold_total(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -> Result<ThresholdTotal, MergeError> {
     let positions = request.paging.positions(facts.max_total_hits);
     let read = |(n, leg)| LegAnswer::read(n, leg, request);
@@ -164,16 +166,8 @@ pub fn threshold_total(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) 
         Paging::Window { .. } if hits >= positions.end && !answers.iter().all(fills_by_itself) => {
             ThresholdTotal::Unlimited
         }
-        _ if hits < positions.start => ThresholdTotal::UnlimitedBelow(positions.start),
         _ => ThresholdTotal::Sum,
     })
-}
-
-/// The sum of the legs' totals.
-pub fn sum_of_totals(legs: &[Leg], request: &SearchMerge) -> Result<u64, MergeError> {
-    legs.iter()
-        .enumerate()
-        .try_fold(0u64, |sum, (n, leg)| Ok(sum.saturating_add(LegAnswer::read(n, leg, request)?.total)))
 }
 
 /// One leg's answer, looked through once.
@@ -381,7 +375,7 @@ impl<'a, 'r> RankedLists<'a, 'r> {
                 return Ok(true);
             }
             let keys = answer.rank_keys(place, self.request)?;
-            if keys.pinned_at.is_none() {
+            if keys.pinned_at.is_none() && !keys.is_of_other_stage {
                 self.heads[leg] = Some(keys);
                 return Ok(false);
             }
@@ -434,7 +428,8 @@ fn write_answer(
     let hits_bytes: usize =
         page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
     let mut out = Vec::with_capacity(hits_bytes + ENVELOPE_BYTES);
-    let first = &answers[0];
+    // Of several searches for one only the counted answers have facets.
+    let first = if request.counted.is_some() { &counted[0] } else { &answers[0] };
     for (n, member) in first.envelope.iter().enumerate() {
         out.push(if n == 0 { b'{' } else { b',' });
         out.extend_from_slice(&first.body[member.start..=member.key_end]);

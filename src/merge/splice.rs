@@ -90,7 +90,7 @@ pub fn push_hit(
 ) {
     let mut writer = ObjectWriter::open(bytes, hit.start, out);
     for member in marked {
-        match fate_in_hit(bytes, member, visible, words) {
+        match fate_in_hit(bytes, member, marked, visible, words) {
             Fate::Stays => {}
             Fate::Goes => writer.leave_out(member),
             Fate::Becomes(value) => writer.replace(member, &value),
@@ -119,12 +119,22 @@ enum Fate {
     Becomes(Vec<u8>),
 }
 
-fn fate_in_hit(bytes: &[u8], member: &Member, visible: &Visibility, words: Option<&StageWords>) -> Fate {
+fn fate_in_hit(
+    bytes: &[u8],
+    member: &Member,
+    marked: &[Member],
+    visible: &Visibility,
+    words: Option<&StageWords>,
+) -> Fate {
     let key = member.raw_key(bytes);
     match key {
         SCORE if !visible.ranking_score => return Fate::Goes,
         DETAILS if !visible.ranking_score_details => return Fate::Goes,
-        SCORE | DETAILS => return words.map_or(Fate::Stays, |words| ranked_in_stage(key, member.value(bytes), words)),
+        SCORE | DETAILS => {
+            let in_stage =
+                |words| ranked_in_stage(key, member.value(bytes), words, ranking_score_details(bytes, marked));
+            return words.map_or(Fate::Stays, in_stage);
+        }
         FORMATTED => {
             let added: Vec<_> = visible.added.iter().filter(|added| !added.stays_in_formatted).collect();
             return fate_of_nested(member.value(bytes), &added, EmptyObject::Goes);
@@ -136,9 +146,9 @@ fn fate_in_hit(bytes: &[u8], member: &Member, visible: &Visibility, words: Optio
 }
 
 /// What becomes of a score, or of its details, when the node that gave it did not know of the words that were dropped.
-fn ranked_in_stage(key: &[u8], value: &[u8], words: &StageWords) -> Fate {
+fn ranked_in_stage(key: &[u8], value: &[u8], words: &StageWords, details: Option<&[u8]>) -> Fate {
     match (key, json::number(value)) {
-        (SCORE, Some(score)) => Fate::Becomes(words.score(score).to_string().into_bytes()),
+        (SCORE, Some(score)) => Fate::Becomes(words.score(score, details).to_string().into_bytes()),
         (DETAILS, _) => Fate::Becomes(words.details(value)),
         _ => Fate::Stays,
     }
