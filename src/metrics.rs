@@ -32,6 +32,8 @@ pub struct Metrics {
     pub settings_drift: IntCounter,
     pub settings_repairs: IntCounterVec,
     pub settings_diverged: IntGauge,
+    pub query_plan_one_node: IntCounter,
+    pub explain_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -112,6 +114,14 @@ impl Metrics {
                 "miroir_settings_diverged_indexes",
                 "Indexes whose settings differ between nodes; to be alerted on",
             )?,
+            query_plan_one_node: IntCounter::new(
+                "miroir_query_plan_one_node_total",
+                "Searches that one node answered alone, as the client asked",
+            )?,
+            explain_requests: IntCounterVec::new(
+                Opts::new("miroir_explain_requests_total", "Searches explained, and whether they were run too"),
+                &["executed"],
+            )?,
             registry,
         };
         metrics.register()?;
@@ -132,6 +142,8 @@ impl Metrics {
         self.registry.register(Box::new(self.tasks.clone()))?;
         self.registry.register(Box::new(self.task_registry_unfinished.clone()))?;
         self.registry.register(Box::new(self.query_plan_narrowing.clone()))?;
+        self.registry.register(Box::new(self.query_plan_one_node.clone()))?;
+        self.registry.register(Box::new(self.explain_requests.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;
         self.registry.register(Box::new(self.alias_changes.clone()))?;
         self.registry.register(Box::new(self.settings_changes.clone()))?;

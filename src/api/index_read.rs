@@ -2,7 +2,7 @@
 
 use super::restriction;
 use crate::app::App;
-use crate::cluster::{CoveringLeg, Index, Shard, Snapshot};
+use crate::cluster::{CoveringLeg, CoveringSet, Index, Shard, Snapshot};
 use crate::conf::UnavailableShardPolicy;
 use crate::error::{ApiError, Code};
 use crate::filter::narrowing::Narrowing;
@@ -50,6 +50,11 @@ impl<'a> IndexRead<'a> {
         Self::of_all_shards(self.app, self.snapshot, self.index, self.seed)
     }
 
+    /// Whether a leg with these shards has all that is asked for, so that its node answers alone.
+    pub fn is_whole(&self, leg: &[Shard]) -> bool {
+        leg.len() == self.shards.len()
+    }
+
     /// Whether every node holds the whole index, so that each decides as all would together.
     pub fn is_whole_on_every_node(&self) -> bool {
         let placement = self.snapshot.placement(self.index.shard_count);
@@ -73,13 +78,30 @@ impl<'a> IndexRead<'a> {
         shards: &[Shard],
         request_for: impl Fn(&[Shard], Option<&[Shard]>) -> NodeRequest,
     ) -> Result<(Vec<Leg>, Vec<Shard>), ApiError> {
-        let Self { app, snapshot, index, seed, .. } = self;
-        let request_for =
-            |leg: &CoveringLeg| request_for(&leg.shards, restriction::needed(snapshot, index.shard_count, leg));
-        let outcome = app.scatter.read(snapshot, index, shards, *seed, request_for).await?;
-        let outcome = complete_enough(app, snapshot, outcome)?;
+        let outcome = self.outcome(shards, request_for).await?;
         let legs = outcome.legs.into_iter().map(|leg| Leg { shards: leg.shards, body: leg.answer.body });
         Ok((legs.collect(), outcome.missing))
+    }
+
+    /// The same, with who answered.
+    pub async fn outcome(
+        &self,
+        shards: &[Shard],
+        request_for: impl Fn(&[Shard], Option<&[Shard]>) -> NodeRequest,
+    ) -> Result<ReadOutcome, ApiError> {
+        let Self { app, snapshot, index, seed, .. } = self;
+        let request_for = |leg: &CoveringLeg| request_for(&leg.shards, self.restriction(leg));
+        complete_enough(app, snapshot, app.scatter.read(snapshot, index, shards, *seed, request_for).await?)
+    }
+
+    /// Who is asked first.
+    pub fn covering_set(&self) -> CoveringSet {
+        CoveringSet::choose(self.snapshot, self.index, &self.shards, self.seed, &[])
+    }
+
+    /// The shards that a leg's filter must name, if any.
+    pub fn restriction<'l>(&self, leg: &'l CoveringLeg) -> Option<&'l [Shard]> {
+        restriction::needed(self.snapshot, self.index.shard_count, leg)
     }
 }
 

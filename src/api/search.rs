@@ -55,11 +55,24 @@ async fn planned(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRe
 async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answer, ApiError> {
     let facts = facts::of(read.index);
     let path = index_path(read.index, "/search");
-    let request_for =
-        |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, &facts));
-    let (legs, missing) = read.legs(request_for).await?;
-    let supplement = supplement::of(read, search, &legs, &facts).await?;
-    merged(search.merge(&legs, &facts, &supplement), &missing)
+    let request_for = |leg: &[Shard], restriction: Option<&[Shard]>| {
+        let body = match read.is_whole(leg) {
+            true => search.whole_body(restriction),
+            false => search.leg_body(restriction, &facts),
+        };
+        NodeRequest::json(Method::POST, path.clone(), body)
+    };
+    let (legs, missing) = read.legs_of(&read.shards, request_for).await?;
+    match legs.as_slice() {
+        [leg] if read.is_whole(&leg.shards) => {
+            read.app.metrics.query_plan_one_node.inc();
+            merged(search.only_answer(leg, &facts), &missing)
+        }
+        legs => {
+            let supplement = supplement::of(read, search, legs, &facts).await?;
+            merged(search.merge(legs, &facts, &supplement), &missing)
+        }
+    }
 }
 
 /// The answer of a merge, with what it lacks in its header.

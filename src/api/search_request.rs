@@ -12,6 +12,7 @@ use super::query_words::{CountQuery, Split};
 use super::{reserved_attributes, search_query_string};
 use crate::cluster::Shard;
 use crate::merge::hidden::{HiddenFields, HiddenValues};
+use crate::merge::only_leg::only_answer;
 use crate::merge::search::{
     keys_of_undecided, merge_searches, merge_stages, shows_too_few, threshold_total, Paging, SearchMerge,
     ThresholdTotal,
@@ -247,6 +248,29 @@ impl SearchRequest {
             set("q", self.query.replace(is_private_use, "").into());
         }
         Members(members).over(&self.members)
+    }
+
+    /// Body of the search for the only node that is asked, which answers as the client asks: the client's members as they are,
+    /// but for the restriction to `shards` and for what would show Miroir's own field.
+    pub fn whole_body(&self, shards: Option<&[Shard]>) -> Bytes {
+        let mut members = Members::default();
+        if let Some(shards) = shards {
+            members.set("filter", &self.filter.restricted(shards));
+        }
+        if self.query.contains(is_private_use) {
+            members.set("q", &self.query.replace(is_private_use, "").into());
+        }
+        members.over(&self.members)
+    }
+
+    /// The answer to the client, from that of the only node, which was asked with [`SearchRequest::whole_body`].
+    pub fn only_answer(&self, leg: &Leg, index: &IndexFacts) -> Result<Bytes, MergeError> {
+        let visible = Visibility {
+            ranking_score: self.show_ranking_score,
+            ranking_score_details: self.show_ranking_score_details,
+            added: Vec::new(),
+        };
+        only_answer(leg, &self.query, &visible, index)
     }
 
     fn distinct_attribute<'a>(&'a self, index: &'a IndexFacts) -> Option<&'a str> {

@@ -22,6 +22,7 @@
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`facet_search`] | the answer of `/facet-search` |
+//! | [`only_leg`] | the answer of the only node that had to be asked |
 //! | [`documents`] | lists of documents, and one document |
 //! | [`sorted_documents`] | which of two documents of a sorted list comes first |
 
@@ -32,6 +33,7 @@ pub mod facet_search;
 pub mod facets;
 pub mod hidden;
 pub mod json;
+pub mod only_leg;
 pub mod rank;
 pub mod search;
 pub mod sorted_documents;

@@ -54,7 +54,10 @@ impl Scatter {
         repeatable: bool,
     ) -> Result<NodeAnswer, LegError> {
         let started = std::time::Instant::now();
-        let result = self.nodes.send(node, request, deadline, repeatable).await;
+        let mut result = self.nodes.send(node, request, deadline, repeatable).await;
+        if let Ok(answer) = &mut result {
+            answer.took = started.elapsed();
+        }
         let id = self.health.id(node);
         self.metrics.node_request_duration.with_label_values(&[id]).observe(started.elapsed().as_secs_f64());
         match &result {

@@ -57,6 +57,8 @@ impl NodeRequest {
 pub struct NodeAnswer {
     pub status: u16,
     pub body: Bytes,
+    /// Time from the request to the answer's last byte, waiting for a connection included.
+    pub took: Duration,
 }
 
 impl NodeAnswer {
@@ -277,5 +279,5 @@ async fn exchange_on(
         }
         whole.extend_from_slice(piece);
     }
-    Ok(NodeAnswer { status, body: whole.freeze() })
+    Ok(NodeAnswer { status, body: whole.freeze(), took: Duration::ZERO })
 }
