@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::{json, Value};
-use support::{Answer, Client, Cluster, ClusterOptions, SingleServer};
+use support::{wait_until, Answer, Client, Cluster, ClusterOptions, SingleServer};
 
 /// A cluster and one server with the same documents and settings.
 struct Both {
@@ -166,6 +168,124 @@ fn to_a_client_there_is_no_field_of_miroirs() {
             }
         }
     }
+}
+
+/// What a client may see of two answers that are to be the same.
+fn without_times(mut answer: Value) -> Value {
+    for member in ["processingTimeMs", "requestUid"] {
+        answer.as_object_mut().expect("an object").remove(member);
+    }
+    answer
+}
+
+#[test]
+fn what_one_node_answers_alone_is_passed_on_whole() {
+    let settings = json!({
+        "filterableAttributes": ["id", "n", "kind"],
+        "sortableAttributes": ["n"],
+        "faceting": { "maxValuesPerFacet": 2, "sortFacetValuesBy": { "kind": "count" } },
+    });
+    let both = Both::with(ClusterOptions { nodes: 1, ..Default::default() }, &settings, &documents());
+    for body in [
+        json!({ "q": "title" }),
+        json!({ "q": "title of 3", "matchingStrategy": "frequency", "offset": 3, "limit": 4 }),
+        json!({ "q": "a titel", "showRankingScore": true, "showRankingScoreDetails": true, "showMatchesPosition": true }),
+        json!({ "sort": ["n:desc"], "page": 2, "hitsPerPage": 7, "facets": ["*"] }),
+        json!({ "facets": ["kind", "n"], "limit": 0 }),
+        json!({ "distinct": "kind", "attributesToRetrieve": ["n"], "filter": "n > 7" }),
+        json!({ "attributesToHighlight": ["*"], "q": "title", "limit": 2 }),
+        json!({ "q": "ti\u{e003}tle", "limit": 3 }),
+        json!({ "filter": "absent = 1" }),
+        json!({ "filter": "id = 7" }),
+    ] {
+        // What is tied stands in the order in which it was taken in, and Miroir sends documents shard by shard.
+        let mut body: Value = body;
+        if body["sort"].is_null() {
+            body["sort"] = json!(["n:asc"]);
+        }
+        let [got, expected] = both.post("/indexes/i/search", &body);
+        assert_eq!(got.status, expected.status, "{body}: {}", got.text);
+        assert!(!got.text.contains("_miroir_shard"), "{}", got.text);
+        let mut expected = without_times(expected.body);
+        if body["q"] == "ti\u{e003}tle" {
+            // Miroir searches for what is left without such characters.
+            expected["hits"] = both.single.client().search("i", json!({ "q": "title", "limit": 3, "sort": ["n:asc"] }))
+                ["hits"]
+                .clone();
+            expected["estimatedTotalHits"] = got.body["estimatedTotalHits"].clone();
+        }
+        assert_eq!(without_times(got.body), expected, "{body}");
+    }
+    assert!(both.metric("miroir_query_plan_one_node_total", "") >= 9.0);
+}
+
+#[test]
+fn a_search_that_one_node_was_to_answer_goes_to_others_when_it_is_dead() {
+    let both = Both::with(ClusterOptions { replication_factor: 2, ..Default::default() }, &settings(), &documents());
+    both.cluster.kill_node(1);
+    for id in (1..40).map(|id| id.to_string()).chain(["x_9".to_owned(), "1e1".to_owned()]) {
+        let body = json!({ "filter": format!("id IN [{id}, 0]"), "sort": ["n:asc"] });
+        let [got, expected] = both.post("/indexes/i/search", &body);
+        assert_eq!(without_times(got.body), without_times(expected.body), "{id}");
+    }
+}
+
+#[test]
+fn a_search_is_explained_without_being_run() {
+    let both = Both::with(ClusterOptions::default(), &settings(), &documents());
+    let explain = "/indexes/i/explain";
+    let of = |body: Value| both.cluster.client().post(explain, body).expect_status(200);
+    let narrowed = of(json!({ "filter": "id = 7 AND n > 1" }));
+    assert_eq!(narrowed["narrowing"]["narrowed"], true);
+    assert_eq!(narrowed["shards"].as_array().map(Vec::len), Some(1));
+    assert_eq!(narrowed["legs"].as_array().map(Vec::len), Some(1));
+    assert_eq!(narrowed["legs"][0]["asked"], "the search as it is");
+    assert_eq!(narrowed["legs"][0]["restricted"], true);
+    assert_eq!(narrowed["warnings"], json!([]));
+    assert_eq!(narrowed["execution"], Value::Null);
+
+    let broad = of(json!({ "filter": "id = 7 OR title = 1", "offset": 5000 }));
+    assert_eq!(
+        (&broad["narrowing"]["narrowed"], &broad["narrowing"]["reason"]),
+        (&json!(false), &json!("key_not_forced"))
+    );
+    assert_eq!(broad["legs"].as_array().map(Vec::len), Some(3));
+    let codes = |answer: &Value| -> Vec<String> {
+        let warnings = answer["warnings"].as_array().expect("warnings");
+        warnings.iter().map(|warning| warning["code"].as_str().expect("a code").to_owned()).collect()
+    };
+    assert_eq!(codes(&broad), ["not_filterable", "not_narrowed", "deep_page"]);
+    assert!(!broad.to_string().contains("_miroir_shard"));
+
+    let run = both.cluster.client().post("/indexes/i/explain?execute=true", json!({ "q": "title" })).expect_status(200);
+    let legs = run["execution"]["legs"].as_array().expect("legs");
+    assert_eq!(legs.len(), 3);
+    assert!(legs.iter().all(|leg| leg["ms"].as_f64() > Some(0.0) && leg["nodeMs"].is_u64()), "{run}");
+    let total: u64 = legs.iter().filter_map(|leg| leg["total"].as_u64()).sum();
+    assert_eq!(total, documents().len() as u64);
+
+    // The same plan for the same query, and those who may not know are not told.
+    assert_eq!(of(json!({ "q": "x" }))["legs"], of(json!({ "q": "x", "offset": 20 }))["legs"]);
+    let nobody = both.cluster.client_with(Some("a guess"));
+    nobody.post(explain, json!({})).expect_error(403, "invalid_api_key");
+    both.cluster.client().post(explain, json!({ "limit": "x" })).expect_error(400, "invalid_search_limit");
+    both.cluster.client().post("/indexes/absent/explain", json!({})).expect_error(404, "index_not_found");
+}
+
+#[test]
+fn only_operators_are_warned_of_what_only_they_can_mend() {
+    let both = Both::with(ClusterOptions { replication_factor: 2, ..Default::default() }, &settings(), &documents());
+    let explain = "/indexes/i/explain";
+    let codes = |client: &Client| -> Vec<Value> {
+        let answer = client.post(explain, json!({})).expect_status(200);
+        answer["warnings"].as_array().expect("warnings").iter().map(|warning| warning["code"].clone()).collect()
+    };
+    assert_eq!(codes(&both.cluster.admin()), [json!("")][..0]);
+    both.cluster.kill_node(1);
+    wait_until("the node counts as failed", Duration::from_secs(60), || {
+        codes(&both.cluster.admin()).contains(&json!("node_away"))
+    });
+    assert_eq!(codes(both.cluster.client()), [json!("")][..0], "the master key is not an operator's");
 }
 
 /// Pieces of filters that every version knows, and those that only newer ones do.

@@ -11,6 +11,7 @@ mod document_edition;
 mod document_list;
 mod documents_write;
 mod experimental_features;
+mod explain;
 mod facet_search;
 mod facts;
 mod frequency;
@@ -234,6 +235,7 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
         Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
+        Route::Explain(uid) => explain::explain(app, uid, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, request, body).await?.into(),
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
         Route::Tasks(_) => tasks::list(app, request).await?.into(),

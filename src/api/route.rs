@@ -40,6 +40,7 @@ pub enum Route {
     Document(IndexUid, String, Verb),
     Search(IndexUid, Verb),
     FacetSearch(IndexUid),
+    Explain(IndexUid),
     Tasks(Verb),
     TasksCancel,
     Batches,
@@ -61,6 +62,8 @@ pub enum Access<'r> {
     /// The master key, and keys that allow this action: on the index, where the route names one.
     Action(Action, Option<&'r IndexUid>),
     AdminKey,
+    /// The admin key, or who may do this as any other action.
+    AdminKeyOrAction(Action, &'r IndexUid),
 }
 
 impl Access<'_> {
@@ -115,6 +118,7 @@ impl Route {
                 Route::Document(index(uid)?, percent_decode(id).into_owned(), verb)
             }
             (["indexes", uid, "search"], Get | Post) => Route::Search(index(uid)?, verb),
+            (["indexes", uid, "explain"], Post) => Route::Explain(index(uid)?),
             (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
             (["experimental-features"], Get | Patch) => Route::ExperimentalFeatures(verb),
             (["swap-indexes"], Post) => Route::SwapIndexes,
@@ -139,6 +143,8 @@ impl Route {
         let (action, index) = match self {
             Route::Health | Route::Admin(AdminRoute::Ready) => return Access::Anyone,
             Route::Admin(_) => return Access::AdminKey,
+            // It shows where things are, which is nobody's business who only searches.
+            Route::Explain(uid) => return Access::AdminKeyOrAction(Action::Everything, uid),
             Route::Version => (Action::Version, None),
             Route::Stats => (Action::StatsGet, None),
             Route::Indexes(Get) => (Action::IndexesGet, None),
@@ -186,6 +192,7 @@ impl Route {
             | Route::DocumentsEdit(uid)
             | Route::Document(uid, _, _)
             | Route::Search(uid, _)
+            | Route::Explain(uid)
             | Route::FacetSearch(uid) => Some(uid),
             _ => None,
         }
@@ -212,6 +219,7 @@ impl Route {
             | Route::DocumentsEdit(uid)
             | Route::Document(uid, _, _)
             | Route::Search(uid, _)
+            | Route::Explain(uid)
             | Route::FacetSearch(uid) => Some(uid),
             _ => None,
         }
@@ -261,6 +269,7 @@ impl Route {
             Route::DocumentsEdit(_) => "/indexes/{uid}/documents/edit",
             Route::Document(..) => "/indexes/{uid}/documents/{id}",
             Route::Search(..) => "/indexes/{uid}/search",
+            Route::Explain(_) => "/indexes/{uid}/explain",
             Route::FacetSearch(_) => "/indexes/{uid}/facet-search",
             Route::Tasks(_) => "/tasks",
             Route::TasksCancel => "/tasks/cancel",

@@ -78,6 +78,8 @@ pub struct Rights(Grant);
 enum Grant {
     /// The master key's, and everybody's where there is none.
     Everything,
+    /// The admin key's.
+    Operator,
     /// Those of a request that was not asked who it is.
     Nothing,
     Key(Arc<GrantedKey>),
@@ -99,6 +101,16 @@ impl Rights {
         Self(Grant::Everything)
     }
 
+    /// The admin key's, on routes that other keys open, too.
+    pub fn of_operator() -> Self {
+        Self(Grant::Operator)
+    }
+
+    /// Whether it was the admin key that opened the route.
+    pub fn is_operator(&self) -> bool {
+        matches!(self.0, Grant::Operator)
+    }
+
     pub fn nothing() -> Self {
         Self(Grant::Nothing)
     }
@@ -115,7 +127,7 @@ impl Rights {
     /// [`Rights::sees`].
     pub fn check(&self, action: Action, index: Option<&str>) -> Result<(), Denial> {
         let (key, rules) = match &self.0 {
-            Grant::Everything => return Ok(()),
+            Grant::Everything | Grant::Operator => return Ok(()),
             Grant::Nothing => return Err(Denial::KeyInvalid),
             Grant::Key(key) => (key, None),
             Grant::Token(key, rules) => (key, Some(rules)),
@@ -148,7 +160,7 @@ impl Rights {
     /// Whether lists show this index, and queries may name it, on a route whose action has been checked.
     pub fn sees(&self, index: &str) -> bool {
         match &self.0 {
-            Grant::Everything => true,
+            Grant::Everything | Grant::Operator => true,
             Grant::Nothing => false,
             Grant::Key(key) => key.sees(index),
             Grant::Token(key, rules) => key.sees(index) && rules.sees(index),
@@ -158,7 +170,7 @@ impl Rights {
     /// Whether nothing is left out of lists, things that belong to no index included.
     pub fn sees_all_indexes(&self) -> bool {
         match &self.0 {
-            Grant::Everything => true,
+            Grant::Everything | Grant::Operator => true,
             Grant::Nothing => false,
             Grant::Key(key) => key.sees_all_indexes(),
             Grant::Token(key, rules) => key.sees_all_indexes() && rules.sees_all_indexes(),
@@ -180,7 +192,7 @@ impl Rights {
 
     pub fn identity(&self) -> RightsIdentity {
         match &self.0 {
-            Grant::Everything => RightsIdentity::Everything,
+            Grant::Everything | Grant::Operator => RightsIdentity::Everything,
             Grant::Nothing => RightsIdentity::Nothing,
             Grant::Key(key) => RightsIdentity::Key(key.record.uid),
             Grant::Token(key, rules) => {

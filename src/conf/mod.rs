@@ -74,6 +74,7 @@ pub struct Config {
     pub settings_broadcast: SettingsBroadcastConfig,
     pub settings_drift_check: SettingsDriftCheckConfig,
     pub aliases: AliasesConfig,
+    pub explain: ExplainConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +111,12 @@ pub struct ServerConfig {
     pub request_timeout: Duration,
     /// The operator has said that an open server beyond loopback is meant.
     pub insecure: bool,
+}
+
+/// `POST /indexes/{uid}/explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExplainConfig {
+    pub enabled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ use http::Uri;
 use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
-    AdminConfig, AliasesConfig, Config, ConfigView, HealthConfig, MetricsConfig, NodeConfig, ScatterConfig, Secret,
-    ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig,
-    UnavailableShardPolicy, WritesConfig,
+    AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, NodeConfig,
+    ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig,
+    TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
@@ -102,6 +102,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
         settings_drift_check: section.section("settings_drift_check", settings_drift_check),
         aliases: section.section("aliases", aliases),
+        explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
     }
 }
 

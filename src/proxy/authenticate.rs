@@ -9,12 +9,16 @@ use crate::error::{ApiError, Code};
 /// The order of checks:
 /// 1. some routes ask nobody, or do their own authentication;
 /// 2. a bearer that has the shape of a token is judged as a token, and never tried as a key;
-/// 3. under `/_miroir` the admin key counts, and no other;
+/// 3. under `/_miroir` the admin key counts, and no other; on a few routes of indexes it counts, too;
 /// 4. elsewhere the master key and API keys do.
 pub fn authenticate(gate: &GateState, access: Access<'_>, headers: &HeaderMap) -> Result<Rights, ApiError> {
     let (action, index) = match access {
         Access::Anyone => return Ok(Rights::nothing()),
         Access::AdminKey => return authenticate_admin(gate, headers),
+        Access::AdminKeyOrAction(action, index) => match authenticate_admin(gate, headers) {
+            Ok(_) => return Ok(Rights::of_operator()),
+            Err(_) => (Some(action), Some(index)),
+        },
         Access::AnyKey => (None, None),
         Access::Action(action, index) => (Some(action), index),
     };
@@ -215,6 +219,23 @@ mod tests {
         let mut both = with_bearer(MASTER);
         both.extend(header("x-admin-key", ADMIN));
         assert_eq!((judged(&gate, stats, &both), judged(&gate, Access::AdminKey, &both)), (Ok(()), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn the_admin_key_opens_the_few_routes_that_both_open_and_is_told_more() {
+        let gate = gate(Some(MASTER)).await;
+        let uid = movies();
+        let (_, everything) = key(&gate, &[Action::Everything], &["movies"]).await;
+        let (_, searching) = key(&gate, &[Action::Search], &["movies"]).await;
+        let access = Access::AdminKeyOrAction(Action::Everything, &uid);
+        let is_operator =
+            |headers: HeaderMap| authenticate(&gate.state(), access, &headers).map(|rights| rights.is_operator());
+        assert!(is_operator(with_bearer(ADMIN)).unwrap());
+        assert!(is_operator(header("x-admin-key", ADMIN)).unwrap());
+        assert!(!is_operator(with_bearer(MASTER)).unwrap());
+        assert!(!is_operator(with_bearer(&everything)).unwrap());
+        assert!(is_operator(with_bearer(&searching)).is_err());
+        assert!(is_operator(HeaderMap::new()).is_err());
     }
 
     #[tokio::test]
