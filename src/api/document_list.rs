@@ -258,8 +258,8 @@ impl DocumentList {
     }
 }
 
-/// An id as it decides on the shard: integers and strings are one.
-fn canonical_id(id: &Value) -> Option<String> {
+/// An id as it decides on the shard: integers and strings are one. `None` when no document can have it.
+pub fn canonical_id(id: &Value) -> Option<String> {
     let id = match id {
         Value::String(id) => id.trim().to_owned(),
         Value::Number(number) if !number.is_f64() => number.to_string(),

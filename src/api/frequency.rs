@@ -36,10 +36,10 @@ pub enum Plan {
 
 /// A search in several stages. The last one finds whatever is found.
 pub struct StagedSearch {
-    search: Box<SearchRequest>,
-    stages: Vec<(StageWords, SearchRequest)>,
+    pub search: Box<SearchRequest>,
+    pub stages: Vec<(StageWords, SearchRequest)>,
     /// Finds whatever is found, for totals and facets.
-    counts: SearchRequest,
+    pub counts: SearchRequest,
 }
 
 /// Decides how a search is put to the nodes; for other matching strategies, as it is.

@@ -14,12 +14,14 @@ mod experimental_features;
 mod explain;
 mod facet_search;
 mod facts;
+mod federated_search;
 mod frequency;
 mod idempotency;
 mod index_read;
 mod indexes;
 pub mod json_body;
 mod keys;
+mod multi_search;
 mod query_string;
 mod query_words;
 pub mod refused;
@@ -32,6 +34,7 @@ mod search_query_string;
 pub mod search_request;
 mod server_info;
 mod settings;
+mod similar;
 mod stats;
 mod supplement;
 mod task_cancelation;
@@ -236,6 +239,8 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request)?,
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::Explain(uid) => explain::explain(app, uid, request, body).await?.into(),
+        Route::Similar(uid, verb) => similar::similar(app, uid, *verb, request, body).await?.into(),
+        Route::MultiSearch => multi_search::multi_search(app, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, request, body).await?.into(),
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
         Route::Tasks(_) => tasks::list(app, request).await?.into(),

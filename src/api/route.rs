@@ -41,6 +41,8 @@ pub enum Route {
     Search(IndexUid, Verb),
     FacetSearch(IndexUid),
     Explain(IndexUid),
+    Similar(IndexUid, Verb),
+    MultiSearch,
     Tasks(Verb),
     TasksCancel,
     Batches,
@@ -122,6 +124,8 @@ impl Route {
             (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
             (["experimental-features"], Get | Patch) => Route::ExperimentalFeatures(verb),
             (["swap-indexes"], Post) => Route::SwapIndexes,
+            (["indexes", uid, "similar"], Get | Post) => Route::Similar(index(uid)?, verb),
+            (["multi-search"], Post) => Route::MultiSearch,
             (["tasks"], Get | Delete) => Route::Tasks(verb),
             (["tasks", "cancel"], Post) => Route::TasksCancel,
             (["batches"], Get) => Route::Batches,
@@ -167,7 +171,9 @@ impl Route {
             | Route::Document(uid, ..) => (Action::DocumentsDelete, Some(uid)),
             Route::Documents(uid, _) => (Action::DocumentsAdd, Some(uid)),
             Route::DocumentsEdit(uid) => (Action::DocumentsAll, Some(uid)),
-            Route::Search(uid, _) | Route::FacetSearch(uid) => (Action::Search, Some(uid)),
+            Route::Search(uid, _) | Route::FacetSearch(uid) | Route::Similar(uid, _) => (Action::Search, Some(uid)),
+            // Each query's index is checked once the queries have been read.
+            Route::MultiSearch => (Action::Search, None),
             Route::Tasks(Delete) => (Action::TasksDelete, None),
             Route::TasksCancel => (Action::TasksCancel, None),
             Route::Tasks(_) | Route::Task(_) | Route::Batches | Route::Batch(_) => (Action::TasksGet, None),
@@ -193,6 +199,7 @@ impl Route {
             | Route::Document(uid, _, _)
             | Route::Search(uid, _)
             | Route::Explain(uid)
+            | Route::Similar(uid, _)
             | Route::FacetSearch(uid) => Some(uid),
             _ => None,
         }
@@ -220,6 +227,7 @@ impl Route {
             | Route::Document(uid, _, _)
             | Route::Search(uid, _)
             | Route::Explain(uid)
+            | Route::Similar(uid, _)
             | Route::FacetSearch(uid) => Some(uid),
             _ => None,
         }
@@ -271,6 +279,8 @@ impl Route {
             Route::Search(..) => "/indexes/{uid}/search",
             Route::Explain(_) => "/indexes/{uid}/explain",
             Route::FacetSearch(_) => "/indexes/{uid}/facet-search",
+            Route::Similar(..) => "/indexes/{uid}/similar",
+            Route::MultiSearch => "/multi-search",
             Route::Tasks(_) => "/tasks",
             Route::TasksCancel => "/tasks/cancel",
             Route::Batches => "/batches",
@@ -307,16 +317,9 @@ fn no_such_method(method: &Method, path: &str) -> ApiError {
     ApiError::new(Code::MethodNotAllowed, format!("`{path}` has no method {method}."))
 }
 
-/// Families of Meilisearch's routes that are still to be built: clients learn that it is Miroir who lacks them.
-const UNSERVED: [&str; 1] = ["multi-search"];
-
 fn unserved(method: &Method, path: &str) -> ApiError {
     if let Some(refusal) = refused::refusal(method, path) {
         return refusal;
-    }
-    let family = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    if UNSERVED.contains(&family) {
-        return ApiError::new(Code::MiroirNotSupported, format!("Miroir does not serve {method} `{path}` yet."));
     }
     // A path that is wrong in itself is one of a route.
     let has_route = |method| !matches!(Route::served(method, path), Ok(None));
@@ -356,7 +359,7 @@ mod tests {
     fn what_is_not_served_says_why() {
         let code = |method: Method, path: &str| Route::recognise(&method, path).unwrap_err().body.code.into_owned();
         assert_eq!(code(Method::GET, "/nonsense"), "not_found");
-        assert_eq!(code(Method::GET, "/multi-search/x"), "miroir_not_supported");
+        assert_eq!(code(Method::GET, "/multi-search"), "method_not_allowed");
         assert_eq!(code(Method::PUT, "/keys"), "method_not_allowed");
         assert_eq!(code(Method::GET, "/indexes/a/nonsense"), "not_found");
         assert_eq!(code(Method::POST, "/health"), "method_not_allowed");

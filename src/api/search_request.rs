@@ -23,7 +23,7 @@ use crate::merge::{IndexFacts, Leg, MergeError};
 use crate::reserved::{is_private_use, SHARD_FIELD};
 
 /// Meilisearch's default of `limit` and `hitsPerPage`.
-const LIMIT_DEFAULT: usize = 20;
+pub(super) const LIMIT_DEFAULT: usize = 20;
 /// Meilisearch's default of `hybrid.semanticRatio`.
 const SEMANTIC_RATIO_DEFAULT: f64 = 0.5;
 
@@ -74,7 +74,8 @@ impl SearchRequest {
         }
     }
 
-    fn from_members(mut members: Members) -> Option<Self> {
+    /// Reads the members of a search, in the forms of a body; `None` when Meilisearch will not accept them either.
+    pub(super) fn from_members(mut members: Members) -> Option<Self> {
         members.replace_reserved_attributes()?;
         // Filters of other types fail; restricted ones would fail in other words.
         if members.get("filter").is_some_and(|filter| !matches!(filter.as_bytes()[0], b'"' | b'[' | b'n')) {
@@ -171,6 +172,18 @@ impl SearchRequest {
     pub fn without_facets(mut self) -> Self {
         self.members.0.retain(|(name, _)| name != "facets");
         self.facets.clear();
+        self
+    }
+
+    /// Whether the client asked for any facets.
+    pub fn has_facets(&self) -> bool {
+        !self.facets.is_empty()
+    }
+
+    /// The same search, the hits of which have different values of an attribute.
+    pub fn with_distinct(mut self, attribute: &str) -> Self {
+        self.members.set("distinct", &attribute.into());
+        self.distinct = Some(attribute.to_owned());
         self
     }
 
@@ -273,7 +286,7 @@ impl SearchRequest {
         only_answer(leg, &self.query, &visible, index)
     }
 
-    fn distinct_attribute<'a>(&'a self, index: &'a IndexFacts) -> Option<&'a str> {
+    pub(super) fn distinct_attribute<'a>(&'a self, index: &'a IndexFacts) -> Option<&'a str> {
         self.distinct.as_deref().or(index.distinct_attribute.as_deref())
     }
 
@@ -424,7 +437,7 @@ impl SearchRequest {
         members.over(&Members::default())
     }
 
-    fn visibility(&self, index: &IndexFacts) -> Visibility {
+    pub(super) fn visibility(&self, index: &IndexFacts) -> Visibility {
         Visibility {
             ranking_score: self.show_ranking_score,
             ranking_score_details: self.show_ranking_score_details,
@@ -476,14 +489,24 @@ struct Hybrid {
 pub(super) struct Members(pub(super) Vec<(String, Box<RawValue>)>);
 
 impl Members {
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(member, _)| member == name).map(|(_, value)| value.get())
     }
 
+    /// Takes a member out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Box<RawValue>> {
+        let at = self.0.iter().position(|(member, _)| member == name)?;
+        Some(self.0.remove(at).1)
+    }
+
     /// Sets a member in place of any of that name.
-    fn set(&mut self, name: &str, value: &serde_json::Value) {
+    pub(super) fn set(&mut self, name: &str, value: &serde_json::Value) {
+        self.set_raw(name, raw(value));
+    }
+
+    pub(super) fn set_raw(&mut self, name: &str, value: Box<RawValue>) {
         self.0.retain(|(member, _)| member != name);
-        self.0.push((name.to_owned(), raw(value)));
+        self.0.push((name.to_owned(), value));
     }
 
     /// Puts stand-ins in place of Miroir's own fields; `None` when a member cannot be read.
@@ -501,12 +524,12 @@ impl Members {
     }
 
     /// A member's value; `null` when it is absent. `None`: it is there and cannot be read.
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_str(self.get(name).unwrap_or("null")).ok()
     }
 
     /// A member's value, which may be absent but not `null`. `None`: it is there and cannot be read.
-    fn read_or<T: DeserializeOwned>(&self, name: &str, default: T) -> Option<T> {
+    pub(super) fn read_or<T: DeserializeOwned>(&self, name: &str, default: T) -> Option<T> {
         match self.get(name) {
             Some(value) => serde_json::from_str(value).ok(),
             None => Some(default),
@@ -514,7 +537,7 @@ impl Members {
     }
 
     /// These members in place of those of the same name in `base`, the rest of `base` as it is.
-    fn over(self, base: &Members) -> Bytes {
+    pub(super) fn over(self, base: &Members) -> Bytes {
         let kept = base.0.iter().filter(|(name, _)| self.get(name).is_none());
         let mut out = Vec::new();
         for (name, value) in kept.chain(&self.0) {

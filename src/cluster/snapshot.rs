@@ -87,6 +87,11 @@ impl Snapshot {
         self.state(node).serves_reads() && !self.lag(node, index).is_some_and(|shards| shards.contains(shard))
     }
 
+    /// Whether any replica lags behind in some shard of an index.
+    pub fn has_lag(&self, index: &Index) -> bool {
+        self.lags.contains_key(&index.node_uid)
+    }
+
     /// Shards of an index that the node lacks something of.
     pub fn lag(&self, node: NodeIndex, index: &Index) -> Option<&ShardSet> {
         let of_index = self.lags.get(&index.node_uid)?;

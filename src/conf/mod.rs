@@ -69,6 +69,7 @@ pub struct Config {
     pub metrics: MetricsConfig,
     pub health: HealthConfig,
     pub scatter: ScatterConfig,
+    pub multi_search: MultiSearchConfig,
     pub task_registry: TaskRegistryConfig,
     pub writes: WritesConfig,
     pub settings_broadcast: SettingsBroadcastConfig,
@@ -188,6 +189,12 @@ pub struct ScatterConfig {
     /// Whether a leg that timed out goes to another replica.
     pub retry_on_timeout: bool,
     pub unavailable_shard_policy: UnavailableShardPolicy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MultiSearchConfig {
+    /// Most queries of one request: each is a search on every node.
+    pub max_queries: usize,
 }
 
 /// What a read answers when a shard has no eligible replica anywhere.

@@ -10,9 +10,9 @@ use http::Uri;
 use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
-    AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, NodeConfig,
-    ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig,
-    TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
+    AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, MultiSearchConfig,
+    NodeConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig,
+    TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
@@ -97,6 +97,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         metrics: section.section("metrics", metrics),
         health: section.section("health", health),
         scatter: section.section("scatter", scatter),
+        multi_search: section.section("multi_search", multi_search),
         task_registry: section.section("task_registry", task_registry),
         writes: section.section("writes", writes),
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
@@ -215,6 +216,10 @@ fn scatter(section: &Section<'_, '_>) -> ScatterConfig {
             },
         ),
     }
+}
+
+fn multi_search(section: &Section<'_, '_>) -> MultiSearchConfig {
+    MultiSearchConfig { max_queries: section.number("max_queries", 100, 1..=10_000) as usize }
 }
 
 fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {

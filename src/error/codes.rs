@@ -351,6 +351,7 @@ codes! {
     MiroirStoreUnavailable "miroir_store_unavailable" System 503 "Miroir cannot reach its own records; try again.";
     MiroirTimeout "miroir_timeout" System 504 "The request could not be answered in time.";
     MiroirTooBusy "miroir_too_busy" System 503 "Too many requests are under way; come back after `Retry-After`.";
+    MiroirTooManyQueries "miroir_too_many_queries" InvalidRequest 400 "A `/multi-search` has more queries than `multi_search.max_queries` allows.";
 }
 
 impl Code {

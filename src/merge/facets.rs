@@ -134,6 +134,11 @@ impl<'a> Facets<'a> {
         }
     }
 
+    /// The facets that were counted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.counts.keys().map(AsRef::as_ref)
+    }
+
     /// Adds a leg's `facetStats`.
     pub fn add_stats(&mut self, stats: &'a [u8]) -> json::Result<()> {
         for member in json::members(stats)? {

@@ -21,6 +21,9 @@
 //! | [`stages`] | where a hit ranks that one of several searches for one query found |
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
+//! | [`federated`] | the hits of several queries as one list |
+//! | [`weighted`] | which of two hits of different queries comes first |
+//! | [`multi_search`] | the answers of several searches in one |
 //! | [`facet_search`] | the answer of `/facet-search` |
 //! | [`only_leg`] | the answer of the only node that had to be asked |
 //! | [`documents`] | lists of documents, and one document |
@@ -31,14 +34,17 @@ pub mod distinct_total;
 pub mod documents;
 pub mod facet_search;
 pub mod facets;
+pub mod federated;
 pub mod hidden;
 pub mod json;
+pub mod multi_search;
 pub mod only_leg;
 pub mod rank;
 pub mod search;
 pub mod sorted_documents;
 pub mod splice;
 pub mod stages;
+pub mod weighted;
 
 use std::collections::HashMap;
 

@@ -170,6 +170,19 @@ pub fn threshold_total(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) 
     })
 }
 
+/// An answer that says of no more hits than `max`.
+pub fn with_total_up_to(answer: &[u8], max: u64) -> Result<Bytes, MergeError> {
+    let members = json::members(answer).map_err(|error| MergeError::of_leg(0, error))?;
+    let total = members.iter().find(|member| member.raw_key(answer) == b"estimatedTotalHits");
+    let Some(total) = total.filter(|total| json::count(total.value(answer)).is_some_and(|count| count > max)) else {
+        return Ok(Bytes::copy_from_slice(answer));
+    };
+    let mut out = answer[..total.value_start].to_vec();
+    json::push_count(max, &mut out);
+    out.extend_from_slice(&answer[total.value_end..]);
+    Ok(out.into())
+}
+
 /// One leg's answer, looked through once.
 struct LegAnswer<'a> {
     /// Place of the leg among those given, for errors.

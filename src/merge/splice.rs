@@ -8,6 +8,8 @@ use crate::reserved;
 const SCORE: &[u8] = b"_rankingScore";
 const DETAILS: &[u8] = b"_rankingScoreDetails";
 const FORMATTED: &[u8] = b"_formatted";
+/// Where a hit of a federated answer is from.
+pub const FEDERATION: &[u8] = b"_federation";
 const MATCHES_POSITION: &[u8] = b"_matchesPosition";
 
 /// An attribute that the client did not ask for and the merge needs, so that legs are asked for it and clients are not
@@ -91,6 +93,32 @@ pub fn push_hit(
     let mut writer = ObjectWriter::open(bytes, hit.start, out);
     for member in marked {
         match fate_in_hit(bytes, member, marked, visible, words) {
+            Fate::Stays => {}
+            Fate::Goes => writer.leave_out(member),
+            Fate::Becomes(value) => writer.replace(member, &value),
+        }
+    }
+    writer.close(hit.end);
+}
+
+/// Appends a hit of a federated answer as the client may see it, with this `_federation` in place of the node's; without any
+/// for `None`.
+pub fn push_federated_hit(
+    bytes: &[u8],
+    hit: &Hit,
+    marked: &[Member],
+    visible: &Visibility,
+    origin: Option<Vec<u8>>,
+    out: &mut Vec<u8>,
+) {
+    let mut writer = ObjectWriter::open(bytes, hit.start, out);
+    for member in marked {
+        let fate = match (member.raw_key(bytes), &origin) {
+            (FEDERATION, Some(origin)) => Fate::Becomes(origin.clone()),
+            (FEDERATION, None) => Fate::Goes,
+            _ => fate_in_hit(bytes, member, marked, visible, None),
+        };
+        match fate {
             Fate::Stays => {}
             Fate::Goes => writer.leave_out(member),
             Fate::Becomes(value) => writer.replace(member, &value),
