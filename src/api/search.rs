@@ -62,7 +62,15 @@ async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answe
         };
         NodeRequest::json(Method::POST, path.clone(), body)
     };
-    let (legs, missing) = read.legs_of(&read.shards, request_for).await?;
+    let (legs, missing) = match read.legs_of(&read.shards, request_for).await {
+        // Meilisearch repeats the whole filter in such a message, which must be the client's own.
+        Err(error) if error.is(Code::InvalidSearchFilter) => {
+            let unrestricted = NodeRequest::json(Method::POST, path.clone(), search.leg_body(None, &facts));
+            read.app.scatter.first_answer(&read.snapshot.serving_nodes(), &unrestricted).await?;
+            return Err(error);
+        }
+        read => read?,
+    };
     match legs.as_slice() {
         [leg] if read.is_whole(&leg.shards) => {
             read.app.metrics.query_plan_one_node.inc();
