@@ -16,6 +16,7 @@ mod facet_search;
 mod facts;
 mod federated_search;
 mod frequency;
+mod hybrid;
 mod idempotency;
 mod index_read;
 mod indexes;
@@ -29,7 +30,7 @@ mod renaming;
 mod reserved_attributes;
 mod restriction;
 mod route;
-mod search;
+pub mod search;
 mod search_query_string;
 pub mod search_request;
 mod server_info;
@@ -71,6 +72,8 @@ pub struct Request<'a> {
     pub rights: &'a Rights,
     /// Value of `X-Miroir-Min-Settings-Version`.
     pub min_settings_version: Option<u64>,
+    /// The header `X-Miroir-Over-Fetch`.
+    pub over_fetch: Option<&'a str>,
     /// Set while a write is carried out under a client's `Idempotency-Key`.
     pub keyed: Option<&'a KeyedRequest<'a>>,
 }

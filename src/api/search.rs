@@ -4,9 +4,9 @@ use http::Method;
 
 use super::frequency::{self, Plan};
 use super::index_read::IndexRead;
-use super::search_request::{ParsedSearch, SearchRequest};
+use super::search_request::{Meaning, ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
-use super::{facts, supplement, whole_body, Answer, Body, Request, Verb};
+use super::{facts, hybrid, supplement, whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, Snapshot};
 use crate::error::{ApiError, Code};
@@ -37,7 +37,10 @@ pub async fn search(
                 Some(rule) => search.under_rule(rule),
                 None => *search,
             };
-            planned(app, &snapshot, &index, search).await
+            match search.meaning() {
+                Some(_) => by_meaning(app, &snapshot, &index, search, over_fetch(app, request)?).await,
+                None => planned(app, &snapshot, &index, search).await,
+            }
         }
         ParsedSearch::PassThrough => worded_by_a_node(app, &snapshot, &unchanged).await,
     }
@@ -49,6 +52,41 @@ async fn planned(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRe
     match frequency::plan(&read, search).await? {
         Plan::OneSearch(search) => scattered(&read, &search).await,
         Plan::Stages(stages) => frequency::answer(&read, stages).await,
+    }
+}
+
+/// Header with which a client asks for more or fewer hits from each node than configured.
+pub const OVER_FETCH: &str = "x-miroir-over-fetch";
+
+/// Limits of the factor by which nodes are asked for more hits than a page needs.
+pub const OVER_FETCH_RANGE: std::ops::RangeInclusive<u64> = 1..=20;
+
+fn over_fetch(app: &App, request: &Request<'_>) -> Result<usize, ApiError> {
+    let Some(asked) = request.over_fetch else { return Ok(app.config.vector_search.over_fetch_factor) };
+    let factor = asked.parse::<u64>().ok().filter(|factor| OVER_FETCH_RANGE.contains(factor));
+    factor.map(|factor| factor as usize).ok_or_else(|| {
+        let (least, most) = (OVER_FETCH_RANGE.start(), OVER_FETCH_RANGE.end());
+        let message = format!("The header `{OVER_FETCH}` has to be a number from {least} to {most}, but is `{asked}`.");
+        ApiError::new(Code::BadRequest, message)
+    })
+}
+
+async fn by_meaning(
+    app: &App,
+    snapshot: &Snapshot,
+    index: &Index,
+    search: SearchRequest,
+    over_fetch: usize,
+) -> Result<Answer, ApiError> {
+    let read = IndexRead::of_all_shards(app, snapshot, index, search.fingerprint());
+    let read = read.narrowed(&search.filter().narrowing(index));
+    let facts = facts::of(index);
+    match (search.meaning(), facts.shown_primary_key()) {
+        (Some(Meaning::BesideWords(ratio)), Some(key)) => {
+            hybrid::answer(&read, search.with_key(key), ratio, over_fetch).await
+        }
+        // Documents that two lists show cannot be told to be the same, so each node weighs its own hits.
+        _ => scattered(&read, &hybrid::for_one_vector(&read, search).await?.with_over_fetch(over_fetch)).await,
     }
 }
 

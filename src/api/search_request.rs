@@ -12,6 +12,7 @@ use super::query_words::{CountQuery, Split};
 use super::{reserved_attributes, search_query_string};
 use crate::cluster::Shard;
 use crate::merge::hidden::{HiddenFields, HiddenValues};
+use crate::merge::hybrid::{self, Fusion, Weights};
 use crate::merge::only_leg::only_answer;
 use crate::merge::search::{
     keys_of_undecided, merge_searches, merge_stages, shows_too_few, threshold_total, Paging, SearchMerge,
@@ -26,6 +27,9 @@ use crate::reserved::{is_private_use, SHARD_FIELD};
 pub(super) const LIMIT_DEFAULT: usize = 20;
 /// Meilisearch's default of `hybrid.semanticRatio`.
 const SEMANTIC_RATIO_DEFAULT: f64 = 0.5;
+/// A `semanticRatio` with which hits by words come after all that have a vector with the least likeness, and a node still
+/// marks the query's words in all hits.
+const ALMOST_ONLY_MEANING: f64 = 0.999_99;
 
 /// What became of a client's request.
 #[derive(Debug)]
@@ -34,6 +38,15 @@ pub enum ParsedSearch {
     /// Miroir cannot read some value that it needs, so Meilisearch will not accept it either. The request goes to one node
     /// unchanged, so that the error is Meilisearch's own.
     PassThrough,
+}
+
+/// How much of a search is by meaning, that is by vector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Meaning {
+    /// All of it.
+    Alone,
+    /// This much of it, from 0 to 1; the rest is by words.
+    BesideWords(f64),
 }
 
 /// A search as the client asked for it, whether by POST or by GET.
@@ -53,8 +66,14 @@ pub struct SearchRequest {
     show_ranking_score_details: bool,
     /// The primary key, when hits of several searches must be told apart by it.
     key: Option<String>,
-    /// Weight of vector hits, when the search is one by words and by vector.
+    /// Weight of vector hits, when the search is one by words and by vector and each node weighs its own.
     semantic_ratio: Option<f64>,
+    meaning: Option<Meaning>,
+    embedder: Option<String>,
+    /// How many times more hits legs are asked for than the page needs.
+    over_fetch: usize,
+    /// Whether legs show scores, because the merge weighs them.
+    shows_scores_to_merge: bool,
 }
 
 impl SearchRequest {
@@ -97,10 +116,19 @@ impl SearchRequest {
             None => crop.clone(),
         }));
         let hybrid = members.read::<Option<Hybrid>>("hybrid")?;
-        let semantic_ratio = hybrid
-            .map(|hybrid| hybrid.semantic_ratio.unwrap_or(SEMANTIC_RATIO_DEFAULT))
-            // At the ends, and without words, there is only one kind of hit.
-            .filter(|ratio| *ratio > 0.0 && *ratio < 1.0 && !query.trim().is_empty());
+        let ratio = hybrid.as_ref().map_or(0.0, |hybrid| hybrid.semantic_ratio.unwrap_or(SEMANTIC_RATIO_DEFAULT));
+        if !(0.0..=1.0).contains(&ratio) {
+            return None;
+        }
+        let has = |name| members.get(name).is_some_and(|value| value != "null");
+        let has_words = !query.trim().is_empty();
+        let meaning = match ratio {
+            // Without words, and at the ends, there is only one kind of hit.
+            0.0 => None,
+            ratio if has_words && ratio < 1.0 => Some(Meaning::BesideWords(ratio)),
+            _ if has_words || has("vector") || has("media") => Some(Meaning::Alone),
+            _ => None,
+        };
         Some(Self {
             filter: ClientFilter::new(members.read("filter")?),
             paging,
@@ -111,7 +139,14 @@ impl SearchRequest {
             show_ranking_score: members.read_or("showRankingScore", false)?,
             show_ranking_score_details: members.read_or("showRankingScoreDetails", false)?,
             key: None,
-            semantic_ratio,
+            semantic_ratio: match meaning {
+                Some(Meaning::BesideWords(ratio)) => Some(ratio),
+                _ => None,
+            },
+            meaning,
+            embedder: hybrid.map(|hybrid| hybrid.embedder),
+            over_fetch: 1,
+            shows_scores_to_merge: false,
             query,
             members,
         })
@@ -193,6 +228,71 @@ impl SearchRequest {
         self
     }
 
+    /// How much of the search is by meaning; `None` if nothing is.
+    pub fn meaning(&self) -> Option<Meaning> {
+        self.meaning
+    }
+
+    /// Whether the index has the embedder, and vectors of as many dimensions as the client's: if not, Meilisearch refuses the
+    /// search, however good the words.
+    pub fn fits_embedders(&self, settings: &serde_json::Value) -> bool {
+        let embedders = settings.get("embedders");
+        let Some(embedder) = self.embedder.as_deref().and_then(|name| embedders?.get(name)) else { return false };
+        match self.members.read::<Option<Vec<f64>>>("vector") {
+            Some(None) => true,
+            Some(Some(vector)) => embedder.get("dimensions").is_none_or(|count| *count == vector.len()),
+            None => false,
+        }
+    }
+
+    /// The part of the search that is by words.
+    pub fn by_words(mut self) -> Self {
+        self.members.0.retain(|(name, _)| !matches!(name.as_str(), "hybrid" | "vector" | "media"));
+        self.meaning = None;
+        self.semantic_ratio = None;
+        self.shows_scores_to_merge = true;
+        self
+    }
+
+    /// The part of the search that is by meaning. Nodes mark words in hits only if the search is by words too, which it is by
+    /// a trace if the client wants them marked.
+    pub fn by_meaning(mut self) -> Self {
+        let marks_words =
+            !self.formatted.is_empty() || self.members.read_or("showMatchesPosition", false) == Some(true);
+        let ratio = if marks_words { ALMOST_ONLY_MEANING } else { 1.0 };
+        self.members.set("hybrid", &serde_json::json!({ "embedder": self.embedder, "semanticRatio": ratio }));
+        self.semantic_ratio = None;
+        self
+    }
+
+    /// The same search, of which legs are asked for `factor` times as many hits.
+    pub fn with_over_fetch(mut self, factor: usize) -> Self {
+        self.over_fetch = factor;
+        self
+    }
+
+    /// Body of the search by which a node is asked what vector the words are; `None` if the client gave the vector.
+    pub fn vector_body(&self) -> Option<Bytes> {
+        self.meaning?;
+        if self.has("vector") {
+            return None;
+        }
+        let mut body = Members::default();
+        body.set("hybrid", &serde_json::json!({ "embedder": self.embedder, "semanticRatio": 1.0 }));
+        body.set("retrieveVectors", &true.into());
+        body.set("limit", &1.into());
+        body.set("attributesToRetrieve", &serde_json::Value::Array(Vec::new()));
+        body.0.extend(self.members.0.iter().filter(|(name, _)| matches!(name.as_str(), "q" | "media")).cloned());
+        Some(body.over(&Members::default()))
+    }
+
+    /// The same search for that vector.
+    pub fn with_vector(mut self, vector: Box<RawValue>) -> Self {
+        self.members.0.retain(|(name, _)| !matches!(name.as_str(), "vector" | "media"));
+        self.members.0.push(("vector".to_owned(), vector));
+        self
+    }
+
     /// Body of a search that counts the documents that have the first word of a query, whatever the client filters by; for an
     /// uncertain word, with one hit whose details tell how many words it is.
     pub fn count_body(&self, CountQuery { query, split }: &CountQuery, shards: Option<&[Shard]>) -> Bytes {
@@ -227,7 +327,7 @@ impl SearchRequest {
     pub fn leg_body(&self, shards: Option<&[Shard]>, index: &IndexFacts) -> Bytes {
         let mut members = Vec::with_capacity(self.members.0.len() + 8);
         let mut set = |name: &str, value: serde_json::Value| members.push((name.to_owned(), raw(&value)));
-        let end = self.paging.positions(index.max_total_hits).end;
+        let end = self.paging.positions(index.max_total_hits).end.saturating_mul(self.over_fetch);
         match self.paging {
             Paging::Window { .. } => {
                 set("offset", 0.into());
@@ -239,7 +339,7 @@ impl SearchRequest {
             }
         }
         set("showRankingScoreDetails", true.into());
-        if self.semantic_ratio.is_some() {
+        if self.semantic_ratio.is_some() || self.shows_scores_to_merge {
             set("showRankingScore", true.into());
         }
         if let Some(shards) = shards {
@@ -437,6 +537,35 @@ impl SearchRequest {
         members.over(&Members::default())
     }
 
+    /// The answer to the client, from those of the legs that were asked for the search's parts.
+    pub fn merge_hybrid(
+        &self,
+        words: &[Leg],
+        meaning: &[Leg],
+        how: (Weights, Fusion),
+        index: &IndexFacts,
+    ) -> Result<Bytes, MergeError> {
+        let visible = self.visibility(index);
+        hybrid::merge_hybrid(words, meaning, &self.merge_request(&visible, index, &Supplement::NONE), how, index)
+    }
+
+    /// The answer to the client from the part by words, if it needs no other.
+    pub fn words_suffice(
+        &self,
+        words: &[Leg],
+        weights: Weights,
+        index: &IndexFacts,
+    ) -> Result<Option<Bytes>, MergeError> {
+        let visible = self.visibility(index);
+        hybrid::words_suffice(words, &self.merge_request(&visible, index, &Supplement::NONE), weights, index)
+    }
+
+    /// The answer to the client from the part by words, when there can be no other.
+    pub fn words_alone(&self, words: &[Leg], index: &IndexFacts) -> Result<Bytes, MergeError> {
+        let visible = self.visibility(index);
+        hybrid::words_alone(words, &self.merge_request(&visible, index, &Supplement::NONE), index)
+    }
+
     pub(super) fn visibility(&self, index: &IndexFacts) -> Visibility {
         Visibility {
             ranking_score: self.show_ranking_score,
@@ -479,8 +608,9 @@ impl Supplement {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Hybrid {
+    embedder: String,
     semantic_ratio: Option<f64>,
 }
 

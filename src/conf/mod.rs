@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::cluster::{GroupId, NodeId};
 use crate::documents::MissingKey;
+use crate::merge::hybrid::Fusion;
 use crate::writes::Spread;
 
 pub use reader::Problem;
@@ -70,6 +71,7 @@ pub struct Config {
     pub health: HealthConfig,
     pub scatter: ScatterConfig,
     pub multi_search: MultiSearchConfig,
+    pub vector_search: VectorSearchConfig,
     pub task_registry: TaskRegistryConfig,
     pub writes: WritesConfig,
     pub settings_broadcast: SettingsBroadcastConfig,
@@ -195,6 +197,14 @@ pub struct ScatterConfig {
 pub struct MultiSearchConfig {
     /// Most queries of one request: each is a search on every node.
     pub max_queries: usize,
+}
+
+/// Searches by meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VectorSearchConfig {
+    /// How many times more hits each node is asked for than the page needs.
+    pub over_fetch_factor: usize,
+    pub hybrid_fusion: Fusion,
 }
 
 /// What a read answers when a shard has no eligible replica anywhere.

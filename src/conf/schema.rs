@@ -12,10 +12,11 @@ use super::yaml::Node;
 use super::{
     AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, MultiSearchConfig,
     NodeConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig,
-    TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, WritesConfig,
+    TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, VectorSearchConfig, WritesConfig,
 };
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
+use crate::merge::hybrid::Fusion;
 use crate::store::check_redis_url;
 use crate::writes::Spread;
 
@@ -98,6 +99,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         health: section.section("health", health),
         scatter: section.section("scatter", scatter),
         multi_search: section.section("multi_search", multi_search),
+        vector_search: section.section("vector_search", vector_search),
         task_registry: section.section("task_registry", task_registry),
         writes: section.section("writes", writes),
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
@@ -220,6 +222,17 @@ fn scatter(section: &Section<'_, '_>) -> ScatterConfig {
 
 fn multi_search(section: &Section<'_, '_>) -> MultiSearchConfig {
     MultiSearchConfig { max_queries: section.number("max_queries", 100, 1..=10_000) as usize }
+}
+
+fn vector_search(section: &Section<'_, '_>) -> VectorSearchConfig {
+    VectorSearchConfig {
+        over_fetch_factor: section.number("over_fetch_factor", 3, 1..=20) as usize,
+        hybrid_fusion: section.parsed("hybrid_fusion", Fusion::Score, |fusion| match fusion {
+            "score" => Ok(Fusion::Score),
+            "rrf" => Ok(Fusion::ReciprocalRank),
+            other => Err(format!("expected score or rrf, got `{other}`")),
+        }),
+    }
 }
 
 fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {

@@ -75,7 +75,7 @@ fn every_mistake_is_named_at_once_with_its_line() {
             "conf/m.yaml:10: miroir.hedging: unknown key; known here: master_key, master_key_file, master_key_previous, \
              master_key_previous_file, node_master_key, node_master_key_file, node_master_key_previous, \
              node_master_key_previous_file, shards, replication_factor, nodes, task_store, admin, server, metrics, health, \
-             scatter, multi_search, task_registry, writes, settings_broadcast, settings_drift_check, aliases, explain",
+             scatter, multi_search, vector_search, task_registry, writes, settings_broadcast, settings_drift_check, aliases, explain",
             "conf/m.yaml:11: other: unknown key; known here: miroir",
         ],
     );

@@ -19,6 +19,7 @@
 //! | [`hidden`] | what fields that are not displayed say of a hit |
 //! | [`distinct_total`] | how many different values of it there are |
 //! | [`stages`] | where a hit ranks that one of several searches for one query found |
+//! | [`hybrid`] | how hits found by words and hits found by meaning become one list |
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`federated`] | the hits of several queries as one list |
@@ -36,6 +37,7 @@ pub mod facet_search;
 pub mod facets;
 pub mod federated;
 pub mod hidden;
+pub mod hybrid;
 pub mod json;
 pub mod multi_search;
 pub mod only_leg;

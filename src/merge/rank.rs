@@ -135,6 +135,10 @@ impl<'a> RankKeys<'a> {
         }
     }
 
+    pub fn into_keys(self) -> Vec<RuleKey<'a>> {
+        self.keys
+    }
+
     /// Puts a weighted score before all rules: how a hybrid search compares hits found by words with hits found by vector.
     pub fn put_weighted_score_first(&mut self, weighted_score: f64) {
         self.keys.insert(0, RuleKey::Number(Kind::Weighted, weighted_score));
@@ -293,7 +297,7 @@ pub(super) fn compare_sort_values(direction: Direction, left: &SortValue, right:
 }
 
 /// `Greater` means that `left` comes first, `None` that the two say nothing about each other.
-fn compare(left: &RuleKey, right: &RuleKey) -> Option<Ordering> {
+pub(super) fn compare(left: &RuleKey, right: &RuleKey) -> Option<Ordering> {
     use RuleKey::{Geo, Hidden, Number, Skipped, Sort};
     match (left, right) {
         (Skipped, Skipped) | (Hidden, Hidden) => Some(Ordering::Equal),

@@ -184,11 +184,11 @@ pub fn with_total_up_to(answer: &[u8], max: u64) -> Result<Bytes, MergeError> {
 }
 
 /// One leg's answer, looked through once.
-struct LegAnswer<'a> {
+pub(super) struct LegAnswer<'a> {
     /// Place of the leg among those given, for errors.
-    leg: usize,
-    body: &'a [u8],
-    hits: Vec<Hit>,
+    pub(super) leg: usize,
+    pub(super) body: &'a [u8],
+    pub(super) hits: Vec<Hit>,
     /// Members of hits that the merge cares about; each hit knows its range.
     marked: Vec<Member>,
     /// Members of the answer in their order; that of `hits` too.
@@ -200,7 +200,7 @@ struct LegAnswer<'a> {
 }
 
 impl<'a> LegAnswer<'a> {
-    fn read(leg: usize, answer: &'a Leg, request: &SearchMerge) -> Result<Self, MergeError> {
+    pub(super) fn read(leg: usize, answer: &'a Leg, request: &SearchMerge) -> Result<Self, MergeError> {
         let body: &[u8] = &answer.body;
         let mut read = Self {
             leg,
@@ -247,22 +247,22 @@ impl<'a> LegAnswer<'a> {
         self.envelope.iter().find(|member| member.raw_key(self.body) == name).map(|member| member.value(self.body))
     }
 
-    fn marked_of(&self, hit: usize) -> &[Member] {
+    pub(super) fn marked_of(&self, hit: usize) -> &[Member] {
         &self.marked[self.hits[hit].marked.clone()]
     }
 
-    fn details_of(&self, hit: usize) -> Option<&'a [u8]> {
+    pub(super) fn details_of(&self, hit: usize) -> Option<&'a [u8]> {
         splice::ranking_score_details(self.body, self.marked_of(hit))
     }
 
     /// The value of a hit's primary key, as the node wrote it.
-    fn key_of(&self, hit: usize, key: &str) -> Option<&'a [u8]> {
+    pub(super) fn key_of(&self, hit: usize, key: &str) -> Option<&'a [u8]> {
         let member = self.marked_of(hit).iter().find(|member| json::key_is(member.raw_key(self.body), key))?;
         Some(member.value(self.body))
     }
 
     /// The values of the distinct attribute that a hit has.
-    fn distinct_values(&self, hit: usize, attribute: &str, request: &SearchMerge) -> Vec<DistinctValue> {
+    pub(super) fn distinct_values(&self, hit: usize, attribute: &str, request: &SearchMerge) -> Vec<DistinctValue> {
         let hidden = request
             .hidden
             .and_then(|hidden| hidden.distinct_values(self.key_of(hit, &hidden.primary_key).unwrap_or_default()));
@@ -293,14 +293,18 @@ impl<'a> LegAnswer<'a> {
 
 /// A hit of some leg.
 #[derive(Clone, Copy, Debug)]
-struct Chosen {
-    leg: usize,
-    hit: usize,
+pub(super) struct Chosen {
+    pub(super) leg: usize,
+    pub(super) hit: usize,
     is_semantic: bool,
 }
 
 /// The hits of the page, in order: a k-way merge of the legs' lists that stops at the page's end.
-fn choose_page(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts) -> Result<Vec<Chosen>, MergeError> {
+pub(super) fn choose_page(
+    answers: &[LegAnswer],
+    request: &SearchMerge,
+    facts: &IndexFacts,
+) -> Result<Vec<Chosen>, MergeError> {
     let positions = request.paging.positions(facts.max_total_hits);
     let mut lists = RankedLists::open(answers, request)?;
     let mut seen = SeenValues::default();
@@ -424,7 +428,7 @@ const ENVELOPE_BYTES: usize = 512;
 
 /// Writes the answer with the members that the first leg has, in its order: whatever version the nodes are, clients see
 /// what that version answers. `counted` are the answers that totals and facets add up from.
-fn write_answer(
+pub(super) fn write_answer(
     answers: &[LegAnswer],
     counted: &[LegAnswer],
     page: &[Chosen],

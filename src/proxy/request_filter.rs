@@ -46,6 +46,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).map(str::to_owned);
     let content_type = text(http::header::CONTENT_TYPE);
     let content_encoding = text(http::header::CONTENT_ENCODING);
+    let over_fetch = text(http::HeaderName::from_static(api::search::OVER_FETCH));
     let key: Vec<Vec<u8>> =
         header.headers.get_all(IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect();
     let min_settings_version = text(MIN_SETTINGS_VERSION);
@@ -86,6 +87,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         content_type: content_type.as_deref(),
         rights: &rights,
         min_settings_version: min_settings_version.as_deref().map(settings_version).transpose()?,
+        over_fetch: over_fetch.as_deref(),
         keyed: None,
     };
     let mut body = ClientBody::new(
