@@ -39,7 +39,7 @@ pub struct StagedSearch {
     pub search: Box<SearchRequest>,
     pub stages: Vec<(StageWords, SearchRequest)>,
     /// Finds whatever is found, for totals and facets.
-    pub counts: SearchRequest,
+    pub counts: Box<SearchRequest>,
 }
 
 /// Decides how a search is put to the nodes; for other matching strategies, as it is.
@@ -79,7 +79,7 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
         (StageWords { matching, max, order, dropped: dropped as u64 }, stage)
     };
     let stages = stages.into_iter().map(as_search).collect();
-    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts }))
+    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts: Box::new(counts) }))
 }
 
 /// Puts all stages to the nodes at once, and merges what comes back.

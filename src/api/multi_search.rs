@@ -206,7 +206,7 @@ impl Planned<'_> {
         match &self.plan {
             frequency::Plan::OneSearch(search) => vec![search],
             frequency::Plan::Stages(staged) => {
-                staged.stages.iter().map(|(_, search)| search).chain([&staged.counts]).collect()
+                staged.stages.iter().map(|(_, search)| search).chain([&*staged.counts]).collect()
             }
         }
     }
