@@ -160,8 +160,8 @@ async fn swap(State(state): State<AppState>, headers: HeaderMap, body: Bytes) ->
             ResponseError::new(
                 Code::InvalidSwapIndexes,
                 format!(
-                    "Two indexes must be given for each swap. The list `{}` contains {} indexes.",
-                    json!(indexes),
+                    "Two indexes must be given for each swap. The list `[{}]` contains {} indexes.",
+                    indexes.iter().map(|uid| format!("\"{uid}\"")).collect::<Vec<_>>().join(", "),
                     indexes.len()
                 ),
             )

@@ -2,17 +2,18 @@
 
 use bytes::Bytes;
 use http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{json, Value};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::json_body::{self, Place};
 use super::renaming::{names_of, rename_one};
 use super::whole_index::{
     self, accepted, create_index, index_missing, index_path, refuse_if_alias, refuse_if_targeted, submit, to_all,
     write_of,
 };
-use super::{query_string, whole_body, Answer, Body, Request};
+use super::{query_string, Answer, Body, Request};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid};
 use crate::error::{ApiError, Code, ErrorBody};
@@ -66,20 +67,39 @@ pub fn get(app: &App, uid: &IndexUid) -> Result<Answer, ApiError> {
     Ok(Answer::json(200, &IndexView::of(&index)))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CreateBody {
-    uid: Option<String>,
+/// What `POST` names of an index.
+struct NewIndex {
+    uid: IndexUid,
     primary_key: Option<String>,
+}
+
+impl NewIndex {
+    /// Errors are Meilisearch's.
+    fn parse(body: Value) -> Result<Self, ApiError> {
+        const FIELDS: [&str; 2] = ["uid", "primaryKey"];
+        let (mut uid, mut primary_key) = (None, None);
+        for (name, value) in &json_body::object(body)? {
+            match name.as_str() {
+                "uid" => {
+                    let place = Place::member(name, value, Code::InvalidIndexUid);
+                    let parsed = IndexUid::parse(place.text()?).map_err(|error| place.invalid(error.body.message))?;
+                    uid = Some(parsed);
+                }
+                "primaryKey" => {
+                    let place = Place::member(name, value, Code::InvalidIndexPrimaryKey);
+                    primary_key = place.text_or_null()?.map(str::to_owned);
+                }
+                unknown => return Err(json_body::unknown_field(unknown, &FIELDS)),
+            }
+        }
+        let uid = uid.ok_or_else(|| json_body::missing_field("uid", Code::MissingIndexUid))?;
+        Ok(Self { uid, primary_key })
+    }
 }
 
 /// The primary key is told to every node, so that none infers its own.
 pub async fn create(app: &App, request: &Request<'_>, body: &mut dyn Body) -> Result<Answer, ApiError> {
-    let body = whole_body(body).await?;
-    let body: CreateBody = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::new(Code::BadRequest, format!("Invalid value in the request's body: {error}")))?;
-    let uid = body.uid.ok_or_else(|| ApiError::new(Code::MissingIndexUid, "Missing field `uid`"))?;
-    let uid = IndexUid::parse(&uid)?;
+    let NewIndex { uid, primary_key } = NewIndex::parse(json_body::read(body).await?)?;
     if !request.rights.may_create(uid.as_str()) {
         return Err(ApiError::new(Code::InvalidApiKey, "The provided API key is invalid."));
     }
@@ -87,9 +107,9 @@ pub async fn create(app: &App, request: &Request<'_>, body: &mut dyn Body) -> Re
     let turn = whole_index::turn(app, &uid, Scope::Whole).await?;
     if app.index_for_writes(&uid).is_some() {
         let task = NewTask::settled(TaskKind::IndexCreation, Some(uid.clone()), Outcome::Failed(already_exists(&uid)));
-        return accepted(app, request, task.with_details(json!({ "primaryKey": body.primary_key }))).await;
+        return accepted(app, request, task.with_details(json!({ "primaryKey": primary_key }))).await;
     }
-    create_index(app, &uid, body.primary_key.as_deref(), request, turn).await
+    create_index(app, &uid, primary_key.as_deref(), request, turn).await
 }
 
 pub fn already_exists(uid: &IndexUid) -> ErrorBody {
@@ -103,17 +123,9 @@ struct Update {
 }
 
 impl Update {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    fn parse(body: Value) -> Result<Self, ApiError> {
         let refused = |code, message: String| Err(ApiError::new(code, message));
-        let members = match serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(&error))? {
-            Value::Object(members) => members,
-            other => {
-                return refused(
-                    Code::BadRequest,
-                    format!("Invalid value type: expected an object, but found {}", kind_of(&other)),
-                )
-            }
-        };
+        let members = json_body::object(body)?;
         let mut update = Self { primary_key: None, new_uid: None };
         for (name, value) in members {
             let code = match name.as_str() {
@@ -173,7 +185,7 @@ pub fn kind_of(value: &Value) -> &'static str {
 
 /// `PATCH`: another primary key, while there are no documents, or another name.
 pub async fn update(app: &App, uid: &IndexUid, request: &Request<'_>, body: &mut dyn Body) -> Result<Answer, ApiError> {
-    let update = Update::parse(&whole_body(body).await?)?;
+    let update = Update::parse(json_body::read(body).await?)?;
     let kind = TaskKind::IndexUpdate;
     let new_uid = update.new_uid.as_ref().filter(|new_uid| *new_uid != uid);
     if let Some(new_uid) = new_uid {

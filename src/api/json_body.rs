@@ -2,21 +2,25 @@
 
 use serde_json::{Map, Value};
 
-use super::{whole_body, Body, Request};
+use super::{whole_body, Body};
 use crate::error::wording::{described, expected_one_of};
 use crate::error::{ApiError, Code};
 
-/// The value that the body is, once its type, its presence and its syntax have been checked.
-pub async fn read(request: &Request<'_>, body: &mut dyn Body) -> Result<Value, ApiError> {
-    check_content_type(request.content_type)?;
-    let body = whole_body(body).await?;
+/// The value that the body is, once its presence and its syntax have been checked.
+pub async fn read(body: &mut dyn Body) -> Result<Value, ApiError> {
+    parse(&whole_body(body).await?)
+}
+
+/// The value that a whole body is.
+pub fn parse(body: &[u8]) -> Result<Value, ApiError> {
     if body.is_empty() {
         return Err(ApiError::new(Code::MissingPayload, "A json payload is missing."));
     }
-    serde_json::from_slice(&body).map_err(|error| ApiError::malformed_json(&error))
+    serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(&error))
 }
 
-fn check_content_type(content_type: Option<&str>) -> Result<(), ApiError> {
+/// Refuses what is not called JSON. Every route that takes nothing else is asked this before its handler.
+pub fn check_content_type(content_type: Option<&str>) -> Result<(), ApiError> {
     let accepted = "Accepted values for the Content-Type header are: `application/json`";
     let Some(content_type) = content_type else {
         return Err(ApiError::new(Code::MissingContentType, format!("A Content-Type header is missing. {accepted}")));

@@ -74,19 +74,14 @@ pub fn get(app: &App, uid_or_value: &str) -> Result<Answer, ApiError> {
     Ok(Answer::json(200, &KeyView::of(key, &gate)))
 }
 
-pub async fn create(app: &App, request: &Request<'_>, body: &mut dyn Body) -> Result<Answer, ApiError> {
-    let new = new_key(&json_body::object(json_body::read(request, body).await?)?)?;
+pub async fn create(app: &App, body: &mut dyn Body) -> Result<Answer, ApiError> {
+    let new = new_key(&json_body::object(json_body::read(body).await?)?)?;
     let key = app.gate.create(new).await?;
     Ok(Answer::json(201, &KeyView::of(&key, &app.gate.state())))
 }
 
-pub async fn update(
-    app: &App,
-    uid_or_value: &str,
-    request: &Request<'_>,
-    body: &mut dyn Body,
-) -> Result<Answer, ApiError> {
-    let patch = key_patch(&json_body::object(json_body::read(request, body).await?)?)?;
+pub async fn update(app: &App, uid_or_value: &str, body: &mut dyn Body) -> Result<Answer, ApiError> {
+    let patch = key_patch(&json_body::object(json_body::read(body).await?)?)?;
     let key = app.gate.update(uid_or_value, patch).await?;
     Ok(Answer::json(200, &KeyView::of(&key, &app.gate.state())))
 }

@@ -215,6 +215,9 @@ fn in_clients_words(app: &App, route: &Route, error: ApiError) -> ApiError {
 }
 
 async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn Body) -> Result<Plan, ApiError> {
+    if route.takes_json(request.method) {
+        json_body::check_content_type(request.content_type)?;
+    }
     Ok(match route {
         Route::Health => server_info::health().into(),
         Route::Version => server_info::version(app)?,
@@ -248,9 +251,9 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
         Route::Tasks(_) => tasks::list(app, request).await?.into(),
         Route::TasksCancel => task_cancelation::cancel(app, request).await?.into(),
-        Route::Keys(Verb::Post) => keys::create(app, request, body).await?.into(),
+        Route::Keys(Verb::Post) => keys::create(app, body).await?.into(),
         Route::Keys(_) => keys::list(app, request)?.into(),
-        Route::Key(key, Verb::Patch) => keys::update(app, key, request, body).await?.into(),
+        Route::Key(key, Verb::Patch) => keys::update(app, key, body).await?.into(),
         Route::Key(key, Verb::Delete) => keys::delete(app, key).await?.into(),
         Route::Key(key, _) => keys::get(app, key)?.into(),
         Route::Batches => batches::list(app, request).await?.into(),

@@ -12,6 +12,7 @@ use super::whole_index::{accepted, refuse_if_alias, refuse_if_targeted, turn};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
 use crate::cluster::{AliasKind, Index, IndexUid, Renaming};
+use crate::error::wording::described;
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::tasks::{Conclusion, NewTask, Outcome, TaskKind};
 use crate::writes::{Scope, Turn};
@@ -61,7 +62,7 @@ fn parse(body: &[u8]) -> Result<Vec<Swap>, ApiError> {
             return refused(Code::InvalidSwapIndexes, format!("At most {SWAPS_MAX} pairs can be swapped at once."))
         }
         other => {
-            let message = format!("Invalid value type: expected an array, but found {}", kind_of(&other));
+            let message = format!("Invalid value type: expected an array, but found {}", described(&other));
             return refused(Code::BadRequest, message);
         }
     };
@@ -243,7 +244,7 @@ mod tests {
     fn requests_that_meilisearch_refuses_are_refused_alike() {
         for (body, code, message) in [
             ("", "missing_payload", "A json payload is missing."),
-            ("{}", "bad_request", "Invalid value type: expected an array, but found an object"),
+            ("{}", "bad_request", "Invalid value type: expected an array, but found an object: `{}`"),
             (r#"[{}]"#, "missing_swap_indexes", "Missing field `indexes` inside `[0]`"),
             (
                 r#"[{"indexes":["a"]}]"#,

@@ -258,6 +258,13 @@ impl Route {
         *method != Method::DELETE && *self != Route::TasksCancel
     }
 
+    /// Whether its body is JSON and nothing else.
+    pub fn takes_json(&self, method: &Method) -> bool {
+        let takes_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        // Documents come in several formats, and a cancelation says everything in its address.
+        takes_body && !matches!(self, Route::Documents(..) | Route::TasksCancel | Route::Admin(_))
+    }
+
     /// The route as metrics name it: a template, so that the label's values are few.
     pub fn template(&self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use serde_json::{json, Map, Value};
 
 use super::search::worded_by_a_node;
 use super::whole_index::{index_missing, index_path, node_path, submit, to_all, turn, Creation, Explicitly};
-use super::{facts, whole_body, Answer, Body, Request, Verb};
+use super::{facts, json_body, Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
@@ -73,21 +73,29 @@ pub async fn handle(
         (Verb::Delete, Some(member)) => write(app, request, uid, Map::from_iter([(member, Value::Null)])).await,
         (Verb::Delete, None) => reset_all(app, request, uid).await,
         (_, Some(member)) => {
-            let value = parse(&whole_body(body).await?)?;
-            write(app, request, uid, Map::from_iter([(member, value)])).await
+            let value = json_body::read(body).await?;
+            let written = write(app, request, uid, Map::from_iter([(member.clone(), value)])).await;
+            written.map_err(|error| told_of_member(error, &member))
         }
-        (_, None) => match parse(&whole_body(body).await?)? {
-            Value::Object(patch) => write(app, request, uid, patch).await,
-            _ => Err(ApiError::new(Code::BadRequest, "Invalid value type: expected an object")),
-        },
+        (_, None) => write(app, request, uid, json_body::object(json_body::read(body).await?)?).await,
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, ApiError> {
-    if body.is_empty() {
-        return Err(ApiError::new(Code::MissingPayload, "A json payload is missing."));
+/// The error that the patch of one member was refused with, as the member's own sub-route words it: the value is the whole
+/// body there, so its place in the patch goes.
+fn told_of_member(mut error: ApiError, member: &str) -> ApiError {
+    for preposition in [" at", " inside"] {
+        let Some((before, place)) = error.body.message.split_once(&format!("{preposition} `.{member}")) else {
+            continue;
+        };
+        let reworded = match place.as_bytes().first() {
+            Some(b'`') => format!("{before}{}", &place[1..]),
+            Some(b'.' | b'[') => format!("{before}{preposition} `{place}"),
+            _ => continue,
+        };
+        error.body.message = reworded;
     }
-    serde_json::from_slice(body).map_err(|error| ApiError::malformed_json(&error))
+    error
 }
 
 /// `displayed-attributes` becomes `displayedAttributes`.
@@ -152,7 +160,12 @@ fn add_own(mut patch: Map<String, Value>, recorded: &Value) -> Map<String, Value
     }
     let node_max = || json!(facts::node_max_values_per_facet(recorded));
     match patch.get_mut("faceting") {
-        Some(Value::Object(faceting)) => drop(faceting.insert("maxValuesPerFacet".to_owned(), node_max())),
+        // What is no number is left for the nodes to refuse.
+        Some(Value::Object(faceting))
+            if faceting.get("maxValuesPerFacet").is_none_or(|max| max.is_u64() || max.is_null()) =>
+        {
+            faceting.insert("maxValuesPerFacet".to_owned(), node_max());
+        }
         Some(reset @ Value::Null) => *reset = json!({ "maxValuesPerFacet": node_max(), "sortFacetValuesBy": null }),
         _ => {}
     }
@@ -172,7 +185,8 @@ async fn write(
     let turn = turn(app, uid, Scope::Whole).await?;
     let (mut steps, node_uid, shard_count, settings, change) = match app.index_for_writes(uid) {
         Some(index) => (Vec::new(), index.node_uid.clone(), index.shard_count, proposed(app, &index), None),
-        None if !request.rights.may_create(uid.as_str()) => {
+        // A reset makes no index.
+        None if *request.method == Method::DELETE || !request.rights.may_create(uid.as_str()) => {
             return index_missing(app, request, uid, TaskKind::SettingsUpdate, Value::Object(patch)).await;
         }
         None => {
@@ -217,8 +231,11 @@ fn mentions_own_field(attributes: &Value) -> bool {
 
 /// Every setting that the nodes have is set to its default in one patch, so that Miroir's field stays filterable throughout.
 async fn reset_all(app: &App, request: &Request<'_>, uid: &IndexUid) -> Result<Answer, ApiError> {
-    let (snapshot, index) = app.index(uid)?;
-    let names = of_one_node(app, &snapshot, &index).await?;
+    let names = match app.index(uid) {
+        Ok((snapshot, index)) => of_one_node(app, &snapshot, &index).await?,
+        // The task will say so.
+        Err(_) => Map::new(),
+    };
     write(app, request, uid, names.into_iter().map(|(name, _)| (name, Value::Null)).collect()).await
 }
 
@@ -247,6 +264,18 @@ mod tests {
         let recorded = record_patch(&json!({}), &patch);
         assert_eq!(recorded, json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
         assert_eq!(add_own(patch, &recorded)["faceting"]["maxValuesPerFacet"], 100_000);
+    }
+
+    #[test]
+    fn an_error_of_a_sub_route_does_not_name_the_member() {
+        let told =
+            |message: &str, member: &str| told_of_member(ApiError::new(Code::BadRequest, message), member).body.message;
+        assert_eq!(told("Invalid value type at `.stopWords`: expected", "stopWords"), "Invalid value type: expected");
+        assert_eq!(told("Invalid value at `.rankingRules[0]`: no", "rankingRules"), "Invalid value at `[0]`: no");
+        assert_eq!(told("Unknown value `a` at `.faceting.b.c`: d", "faceting"), "Unknown value `a` at `.b.c`: d");
+        assert_eq!(told("Unknown field `a` inside `.typoTolerance`: b", "typoTolerance"), "Unknown field `a`: b");
+        let other = "Invalid value type at `.facetingOther`: expected";
+        assert_eq!(told(other, "faceting"), other);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{json, Map, Value};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::json_body;
 use super::query_string::{self, percent_encode};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
@@ -215,11 +216,14 @@ pub async fn delete_by_filter(
 ) -> Result<Answer, ApiError> {
     let custom_metadata = custom_metadata(request)?;
     let body = whole_body(body).await?;
-    let parsed: Value = serde_json::from_slice(&body).map_err(|error| ApiError::malformed_json(&error))?;
-    let filter = match parsed.get("filter") {
-        Some(filter) if !filter.is_null() => filter,
-        _ => return Err(ApiError::new(Code::MissingDocumentFilter, "Missing field `filter`")),
+    let members = json_body::object(json_body::parse(&body)?)?;
+    let Some(filter) = members.get("filter") else {
+        return Err(json_body::missing_field("filter", Code::MissingDocumentFilter));
     };
+    if filter.is_null() {
+        let message = "Invalid syntax for the filter parameter: `expected String, Array, found: null`.";
+        return Err(ApiError::new(Code::InvalidDocumentFilter, message));
+    }
     // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
     let original = filter.to_string();
     let turn = turn(app, uid, Scope::Whole).await?;
