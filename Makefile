@@ -17,7 +17,8 @@ run: setup
 	cargo build --workspace --bins
 	$(TARGET_DIR)/debug/miroir dev --demo $(ARGS)
 
-test: setup
+test:
+	@scripts/setup test
 	scripts/test
 
 build: setup
