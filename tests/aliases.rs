@@ -159,6 +159,47 @@ fn an_alias_for_several_indexes_is_not_written() {
 }
 
 #[test]
+fn an_alias_for_several_indexes_is_searched_as_one() {
+    let cluster = Cluster::start(ClusterOptions { replication_factor: 2, ..Default::default() });
+    let (client, admin) = (cluster.client(), cluster.admin());
+    let documents = |from: u64, count: u64, kind: &str| -> Value {
+        (from..from + count).map(|id| json!({ "id": id, "kind": kind, "n": id % 7, "text": "word" })).collect()
+    };
+    let settings = json!({ "filterableAttributes": ["kind", "n"], "sortableAttributes": ["id"] });
+    for index in ["old", "new", "both"] {
+        client.succeed(client.patch(&format!("/indexes/{index}/settings"), settings.clone()));
+    }
+    for (index, from, kind) in [("old", 0, "old"), ("new", 100, "new"), ("both", 0, "old"), ("both", 100, "new")] {
+        client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(from, 30, kind)));
+    }
+    admin.put("/_miroir/aliases/all", json!({ "targets": ["old", "new"] })).expect_status(201);
+    for search in [
+        json!({ "q": "word", "sort": ["id:desc"], "limit": 7, "offset": 5 }),
+        json!({ "q": "word", "sort": ["id:asc"], "filter": "n = 3" }),
+        json!({ "sort": ["id:asc"], "page": 2, "hitsPerPage": 25 }),
+        json!({ "q": "word", "facets": ["kind"], "sort": ["id:asc"], "limit": 40 }),
+    ] {
+        let (found, expected) = (client.search("all", search.clone()), client.search("both", search.clone()));
+        for member in [
+            "query",
+            "hits",
+            "limit",
+            "offset",
+            "estimatedTotalHits",
+            "page",
+            "totalHits",
+            "totalPages",
+            "facetDistribution",
+        ] {
+            assert_eq!(found[member], expected[member], "{member} of {search}");
+        }
+    }
+    let by_get = client.get("/indexes/all/search?q=word&limit=3&sort=id:desc").expect_status(200);
+    assert_eq!(by_get["hits"][0]["id"], 129);
+    client.get("/indexes/all/stats").expect_error(501, "miroir_not_supported");
+}
+
+#[test]
 fn miroir_ctl_makes_lists_and_removes_aliases() {
     let cluster = Cluster::start(ClusterOptions::default());
     cluster.succeed(cluster.post("/indexes", json!({ "uid": "one" })));

@@ -3,6 +3,7 @@
 //! One file per family. A handler checks what the client sent, takes the snapshot once, and either answers, with the help
 //! of `scatter`, `merge`, `documents` and `tasks`, or names the nodes of which one will answer. Nothing here knows Pingora.
 
+mod alias_search;
 mod answer;
 mod batches;
 mod client_filter;
@@ -195,6 +196,7 @@ pub fn without_alias(snapshot: &Snapshot, route: Route) -> Result<Route, ApiErro
             let message = format!("Alias `{}` stands for several indexes and cannot be written.", alias.name);
             Err(ApiError::new(Code::MiroirMultiAliasNotWritable, message))
         }
+        _ if matches!(route, Route::Search(..)) => Ok(route),
         _ => {
             let message = format!(
                 "Miroir does not read alias `{}`, which stands for several indexes, by this route.",
@@ -243,6 +245,11 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
         Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request)?,
+        Route::Search(uid, verb) if app.cluster.snapshot().alias(uid).is_some() => {
+            let snapshot = app.cluster.snapshot();
+            let alias = snapshot.alias(uid).ok_or_else(|| ApiError::index_not_found(uid.as_str()))?;
+            alias_search::search(app, &snapshot, alias, *verb, request, body).await?.into()
+        }
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::Explain(uid) => explain::explain(app, uid, request, body).await?.into(),
         Route::Similar(uid, verb) => similar::similar(app, uid, *verb, request, body).await?.into(),
