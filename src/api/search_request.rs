@@ -669,9 +669,11 @@ impl Members {
     /// These members in place of those of the same name in `base`, the rest of `base` as it is.
     pub(super) fn over(self, base: &Members) -> Bytes {
         let kept = base.0.iter().filter(|(name, _)| self.get(name).is_none());
-        let mut out = Vec::new();
-        for (name, value) in kept.chain(&self.0) {
-            out.push(if out.is_empty() { b'{' } else { b',' });
+        let mut out = vec![b'{'];
+        for (n, (name, value)) in kept.chain(&self.0).enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
             crate::merge::json::push_string(name, &mut out);
             out.push(b':');
             out.extend_from_slice(value.get().as_bytes());

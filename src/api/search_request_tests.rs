@@ -32,6 +32,12 @@ fn a_leg_is_asked_from_the_first_hit_to_the_pages_last() {
 }
 
 #[test]
+fn a_search_for_anything_is_an_object_too() {
+    assert_eq!(request(json!({})).whole_body(None), "{}");
+    assert_eq!(request(json!({ "q": "a" })).whole_body(None), r#"{"q":"a"}"#);
+}
+
+#[test]
 fn the_restriction_is_anded_to_any_form_of_filter() {
     let restricted = |filter: Value| {
         leg(json!({ "filter": filter }), Some(&[Shard(3), Shard(4)]), &IndexFacts::default())["filter"].clone()
