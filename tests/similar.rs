@@ -6,19 +6,22 @@ use fastrand::Rng;
 use serde_json::{json, Value};
 use support::Both;
 
+/// More than there are documents: the embedded node's search among vectors is exact then.
+const DIMENSIONS: usize = 256;
+
 /// 150 documents with a vector each, but for every tenth.
 fn both() -> Both {
     let mut random = Rng::with_seed(7);
     let document = |n: usize| {
         let mut document = json!({ "id": n, "name": format!("Document {n}"), "genre": if n.is_multiple_of(2) { "novel" } else { "poem" } });
-        let vector: Vec<f32> = (0..4).map(|_| random.f32() * 2.0 - 1.0).collect();
+        let vector: Vec<f32> = (0..DIMENSIONS).map(|_| random.f32() * 2.0 - 1.0).collect();
         let vectors = if n % 10 == 9 { json!({ "e": null }) } else { json!({ "e": vector }) };
         document["_vectors"] = vectors;
         document
     };
     let settings = json!({
         "filterableAttributes": ["genre"],
-        "embedders": { "e": { "source": "userProvided", "dimensions": 4 } },
+        "embedders": { "e": { "source": "userProvided", "dimensions": DIMENSIONS } },
     });
     Both::with(settings, (0..150).map(document).collect())
 }
