@@ -53,7 +53,7 @@ fn documents(numbers: &mut Numbers) -> Vec<Value> {
     let document = |id: usize| {
         let words: Vec<&str> = (0..2 + numbers.below(5)).map(|_| *numbers.one_of(&WORDS)).collect();
         let kind = *numbers.one_of(&["a", "b", "c"]);
-        let vector = if id % 9 == 0 { Value::Null } else { json!(numbers.vector()) };
+        let vector = if id.is_multiple_of(9) { Value::Null } else { json!(numbers.vector()) };
         json!({
             "id": id, "text": words.join(" "), "kind": kind, "size": numbers.below(40),
             "_vectors": { "own": vector },
