@@ -7,7 +7,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use crate::api::KeysUnderWay;
+use crate::api::{KeysUnderWay, SearchesUnderWay};
 use crate::auth::{Gate, Secrets};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
@@ -27,6 +27,9 @@ const WRITE_TIMEOUT_FACTOR: u32 = 6;
 
 /// How often it is looked whether earlier requests have ended.
 const LEAVE_POLL: Duration = Duration::from_millis(5);
+
+/// Share of a request's time after which a read makes do with what it has, so that the client gets that instead of nothing.
+const READ_TIME_SHARE: f32 = 0.9;
 
 pub struct App {
     pub config: Config,
@@ -55,6 +58,8 @@ pub struct App {
     pub body_memory: Arc<MemoryBudget>,
     /// Idempotency keys of writes under way.
     pub keys_under_way: Arc<KeysUnderWay>,
+    /// Searches under way, shared by whoever asks the same.
+    pub searches: SearchesUnderWay,
 }
 
 impl App {
@@ -97,12 +102,22 @@ impl App {
         let limits = LegLimits {
             read_timeout: config.scatter.node_timeout,
             write_timeout: config.scatter.node_timeout * WRITE_TIMEOUT_FACTOR,
+            read_time_max: config.server.request_timeout.mul_f32(READ_TIME_SHARE),
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
-        let scatter = Scatter { cluster: Arc::clone(&cluster), nodes, health, limits, metrics: Arc::clone(&metrics) };
+        let scatter = Scatter::new(
+            &topology,
+            (Arc::clone(&cluster), nodes, health),
+            limits,
+            config.replica_selection,
+            config.hedging,
+            config.admission,
+            Arc::clone(&metrics),
+        );
         let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
         let view = ArcSwap::from_pointee(config.view.clone());
         let (order, keys_under_way, settings_locks) = (WriteOrder::default(), Arc::default(), SettingsLocks::default());
+        let searches = SearchesUnderWay::new(config.query_coalescing.enabled, Arc::clone(&metrics));
         Ok(Self {
             config,
             cluster,
@@ -120,6 +135,7 @@ impl App {
             logs,
             body_memory,
             keys_under_way,
+            searches,
         })
     }
 

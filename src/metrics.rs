@@ -21,6 +21,13 @@ pub struct Metrics {
     pub scatter_fan_out_size: Histogram,
     pub scatter_partial_responses: IntCounter,
     pub scatter_retries: IntCounter,
+    pub replica_selections: IntCounterVec,
+    pub hedges: IntCounterVec,
+    pub hedge_legs: IntCounter,
+    pub query_coalesce: IntCounterVec,
+    pub admission_limit: IntGaugeVec,
+    pub admission_refused: IntCounterVec,
+    pub admission_waits: IntCounterVec,
     pub degraded_shards: IntCounter,
     pub tasks: IntCounterVec,
     pub task_registry_unfinished: IntGauge,
@@ -72,6 +79,41 @@ impl Metrics {
             scatter_retries: IntCounter::new(
                 "miroir_scatter_retries_total",
                 "Legs that were tried on another replica",
+            )?,
+            replica_selections: IntCounterVec::new(
+                Opts::new(
+                    "miroir_replica_selection_choices_total",
+                    "Reads by what chose their replicas: memory, load, turn, chance",
+                ),
+                &["by"],
+            )?,
+            hedges: IntCounterVec::new(
+                Opts::new(
+                    "miroir_hedge_total",
+                    "Late legs: asked for elsewhere too (sent; then won or lost), or not (query_limit, no_replica, \
+                     replica_busy, budget)",
+                ),
+                &["outcome"],
+            )?,
+            hedge_legs: IntCounter::new("miroir_hedge_legs_total", "Requests to nodes that were hedges")?,
+            query_coalesce: IntCounterVec::new(
+                Opts::new(
+                    "miroir_query_coalesce_requests_total",
+                    "Searches: leader (carried out), waiter (shared another's answer); abandoned by a leader while waiting",
+                ),
+                &["part"],
+            )?,
+            admission_limit: IntGaugeVec::new(
+                Opts::new("miroir_admission_limit", "Reads that a node is given at a time"),
+                &["node"],
+            )?,
+            admission_refused: IntCounterVec::new(
+                Opts::new("miroir_admission_refused_total", "Legs that got no turn: queue_full, waited_too_long"),
+                &["node", "why"],
+            )?,
+            admission_waits: IntCounterVec::new(
+                Opts::new("miroir_admission_waits_total", "Legs that waited for their turn"),
+                &["node"],
             )?,
             degraded_shards: IntCounter::new("miroir_degraded_shards_total", "Shards missing from answers")?,
             tasks: IntCounterVec::new(Opts::new("miroir_tasks_total", "Tasks taken, by type"), &["type"])?,
@@ -138,6 +180,13 @@ impl Metrics {
         self.registry.register(Box::new(self.scatter_fan_out_size.clone()))?;
         self.registry.register(Box::new(self.scatter_partial_responses.clone()))?;
         self.registry.register(Box::new(self.scatter_retries.clone()))?;
+        self.registry.register(Box::new(self.replica_selections.clone()))?;
+        self.registry.register(Box::new(self.hedges.clone()))?;
+        self.registry.register(Box::new(self.hedge_legs.clone()))?;
+        self.registry.register(Box::new(self.query_coalesce.clone()))?;
+        self.registry.register(Box::new(self.admission_limit.clone()))?;
+        self.registry.register(Box::new(self.admission_refused.clone()))?;
+        self.registry.register(Box::new(self.admission_waits.clone()))?;
         self.registry.register(Box::new(self.degraded_shards.clone()))?;
         self.registry.register(Box::new(self.tasks.clone()))?;
         self.registry.register(Box::new(self.task_registry_unfinished.clone()))?;

@@ -9,7 +9,7 @@ use serde_json::{json, Value};
 use support::{hang_up, wait_until, Answer, Client, Fleet, FleetOptions, START_PATIENCE};
 
 fn fleet() -> Fleet {
-    Fleet::start(&FleetOptions { groups: vec![2], replication_factor: 2, settings: String::new() })
+    Fleet::start(&FleetOptions { groups: vec![2], replication_factor: 2, ..FleetOptions::default() })
 }
 
 /// What an answer shows to whoever reads it.

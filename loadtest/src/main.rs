@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadtest::client::{Client, Server};
 use loadtest::setup::Content;
-use loadtest::{fidelity, latency, packages, throughput, writes};
+use loadtest::{fidelity, hedging, latency, packages, stub, throughput, writes};
 use serde::Serialize;
 
 /// The exit code when nothing could be measured, as opposed to 1 for a result below `--at-least` and clap's 2.
@@ -31,10 +31,76 @@ enum Command {
     Latency(Latency),
     /// Compare how many searches a second a cluster answers with Meilisearch's remote federated search over its nodes.
     Throughput(Throughput),
+    /// Compare a proxy that hedges with one that does not, before nodes of which one is late at times.
+    Hedging(Hedging),
+    /// Stand before a node and make its reads slow or faulty, until interrupted.
+    Stub(StubNode),
     /// Compare how fast a cluster and one server take the same documents.
     Writes(Writes),
     /// Turn what `apt-cache dumpavail` prints (standard input) into documents (NDJSON, standard output).
     Packages(Packages),
+}
+
+#[derive(Args)]
+struct Hedging {
+    /// A proxy with `hedging: { enabled: false }`.
+    #[arg(long)]
+    plain: String,
+    /// A proxy with hedging, before the same nodes.
+    #[arg(long)]
+    hedged: String,
+    /// The stubs through which both reach their nodes.
+    #[arg(long, value_delimiter = ',')]
+    stubs: Vec<String>,
+    #[arg(long, default_value = "cities")]
+    index: String,
+    #[arg(long, default_value_t = 2_000)]
+    queries: usize,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Both proxies' key.
+    #[arg(long, env = "MIROIR_MASTER_KEY")]
+    master_key: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct StubNode {
+    /// Where the stub listens.
+    #[arg(long)]
+    listen: std::net::SocketAddr,
+    /// The node that it stands before.
+    #[arg(long)]
+    node: String,
+    /// What is wrong with its reads.
+    #[arg(long, value_enum, default_value_t = FaultName::None)]
+    fault: FaultName,
+    /// Of late reads: how many, ...
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    percent: u8,
+    /// ... and how late.
+    #[arg(long, default_value_t = 300)]
+    delay_ms: u64,
+    /// `Retry-After` of a node that is too busy.
+    #[arg(long, default_value_t = 10)]
+    retry_after_s: u32,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum FaultName {
+    None,
+    Late,
+    TooBusy,
+    Garbage,
+    NotFoundPage,
+    HalfAnnouncedAsWhole,
+    HalfBody,
+    Silence,
+    HangUp,
 }
 
 #[derive(Args)]
@@ -194,6 +260,8 @@ async fn main() -> ExitCode {
         Command::Fidelity(arguments) => run_fidelity(arguments).await,
         Command::Latency(arguments) => run_latency(arguments).await,
         Command::Throughput(arguments) => run_throughput(arguments).await,
+        Command::Hedging(arguments) => run_hedging(arguments).await,
+        Command::Stub(arguments) => run_stub(arguments).await,
         Command::Writes(arguments) => run_writes(arguments).await,
         Command::Packages(arguments) => run_packages(&arguments),
     };
@@ -266,6 +334,42 @@ async fn run_throughput(arguments: Throughput) -> Result<ExitCode> {
     };
     let report = throughput::run(options).await.context("the throughput could not be measured")?;
     show(&report, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_hedging(arguments: Hedging) -> Result<ExitCode> {
+    let options = hedging::Options {
+        plain: Server::new(arguments.plain, arguments.master_key.clone()),
+        hedged: Server::new(arguments.hedged, arguments.master_key),
+        stubs: arguments.stubs.into_iter().map(|url| Server::new(url, None)).collect(),
+        index: arguments.index,
+        queries: arguments.queries,
+        seed: arguments.seed,
+    };
+    let report = hedging::run(options).await.context("hedging could not be measured")?;
+    show(&report, arguments.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_stub(arguments: StubNode) -> Result<ExitCode> {
+    use stub::Fault;
+    let fault = match arguments.fault {
+        FaultName::None => Fault::None,
+        FaultName::Late => {
+            Fault::Late { percent: arguments.percent, by: std::time::Duration::from_millis(arguments.delay_ms) }
+        }
+        FaultName::TooBusy => Fault::TooBusy { retry_after_s: arguments.retry_after_s },
+        FaultName::Garbage => Fault::Garbage,
+        FaultName::NotFoundPage => Fault::NotFoundPage,
+        FaultName::HalfAnnouncedAsWhole => Fault::HalfAnnouncedAsWhole,
+        FaultName::HalfBody => Fault::HalfBody,
+        FaultName::Silence => Fault::Silence,
+        FaultName::HangUp => Fault::HangUp,
+    };
+    let stub = stub::Stub::start(arguments.listen, &arguments.node, fault, arguments.seed).await;
+    let stub = stub.context("the stub cannot listen")?;
+    println!("http://{}", stub.address());
+    tokio::signal::ctrl_c().await.context("no signal can be waited for")?;
     Ok(ExitCode::SUCCESS)
 }
 

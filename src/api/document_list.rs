@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::client_filter::ClientFilter;
 use super::index_read::IndexRead;
 use super::query_string;
+use super::read_kinds::DOCUMENTS;
 use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node};
 use super::search_query_string::sort_criteria;
 use super::whole_index::index_path;
@@ -166,8 +167,9 @@ impl DocumentList {
     /// The page in the order of the shards. `None` if a node went away in between.
     async fn by_shard(&self, read: &IndexRead<'_>) -> Result<Option<Answer>, ApiError> {
         let none = Part::default();
-        let (counted, missing) =
-            read.legs_of(&read.shards, |leg, shards| self.request(read, leg, shards, none, Shown::AsAsked)).await?;
+        let (counted, missing) = read
+            .legs_of(DOCUMENTS, &read.shards, |leg, shards| self.request(read, leg, shards, none, Shown::AsAsked))
+            .await?;
         let parts = contributions(&counted, self.offset, self.limit)?;
         let Some((legs, missing)) = self.parts(read, counted, missing, &parts).await? else { return Ok(None) };
         merged(merge_document_lists(&legs, self.offset, self.limit), &missing).map(Some)
@@ -178,8 +180,9 @@ impl DocumentList {
         let up_to_end = Part { from: 0, count: self.offset.saturating_add(self.limit) };
         let is_whole = self.offset == 0 && self.shows_sort_fields;
         let shown = if is_whole { Shown::AsAsked } else { Shown::SortFields };
-        let (legs, missing) =
-            read.legs_of(&read.shards, |leg, shards| self.request(read, leg, shards, up_to_end, shown)).await?;
+        let (legs, missing) = read
+            .legs_of(DOCUMENTS, &read.shards, |leg, shards| self.request(read, leg, shards, up_to_end, shown))
+            .await?;
         let page = match SortedPage::choose(&legs, &self.sort, self.offset, self.limit) {
             Ok(page) => page,
             Err(error) => return merged(Err(error), &missing).map(Some),
@@ -217,7 +220,7 @@ impl DocumentList {
         let request_for = |leg: &[Shard], shards: Option<&[Shard]>| {
             self.request(read, leg, shards, part_of(leg).unwrap_or_default(), Shown::AsAsked)
         };
-        let (answered, missing_now) = read.legs_of(&shards, request_for).await?;
+        let (answered, missing_now) = read.legs_of(DOCUMENTS, &shards, request_for).await?;
         missing.extend(missing_now);
         missing.sort_unstable();
         missing.dedup();

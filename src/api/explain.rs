@@ -11,6 +11,7 @@ use serde_json::{json, Value};
 
 use super::index_read::IndexRead;
 use super::query_string;
+use super::read_kinds::SEARCH;
 use super::search::{foreign_filter, refused_by_a_node, worded_by_a_node};
 use super::search_request::{ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
@@ -170,7 +171,7 @@ impl Plan<'_> {
             NodeRequest::json(Method::POST, path.clone(), body)
         };
         let started = Instant::now();
-        let outcome = self.read.outcome(&self.read.shards, request_for).await?;
+        let outcome = self.read.outcome(SEARCH, &self.read.shards, request_for).await?;
         let took = started.elapsed();
         let topology = &self.read.snapshot.topology;
         let legs = outcome.legs.iter().map(|leg| {

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::client_filter::ClientFilter;
 use super::index_read::IndexRead;
+use super::read_kinds::FACET_SEARCH;
 use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node};
 use super::whole_index::index_path;
 use super::{facts, reserved_attributes, whole_body, Answer, Body, Request};
@@ -52,6 +53,6 @@ pub async fn facet_search(
         };
         NodeRequest::json(Method::POST, path.clone(), body)
     };
-    let (legs, missing) = read.legs(request_for).await?;
+    let (legs, missing) = read.legs(FACET_SEARCH, request_for).await?;
     merged(merge_facet_searches(&legs, &facet, &facts::of(&index)), &missing)
 }

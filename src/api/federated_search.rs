@@ -16,6 +16,7 @@ use serde_json::{json, Value};
 use super::frequency;
 use super::index_read::IndexRead;
 use super::multi_search::{groups_of, index_of, Query, PATH};
+use super::read_kinds::FEDERATED_SEARCH;
 use super::search::{foreign_filter, merged};
 use super::search_request::{Members, SearchRequest, LIMIT_DEFAULT};
 use super::{facts, reserved_attributes, Answer};
@@ -274,7 +275,7 @@ async fn read_group(
         body.push(b'}');
         NodeRequest::json(Method::POST, PATH, body.into())
     };
-    let (legs, missing) = read.legs_of(&read.shards, request_for).await?;
+    let (legs, missing) = read.legs_of(FEDERATED_SEARCH, &read.shards, request_for).await?;
     let legs = legs.into_iter().map(|leg| FederatedLeg { leg, queries: group.to_vec() });
     Ok((legs.collect(), missing))
 }

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::index_read::IndexRead;
 use super::query_words::{QueryWords, Split, Stage};
+use super::read_kinds::{COUNT, SEARCH};
 use super::search::merged;
 use super::search_request::{SearchRequest, Supplement};
 use super::whole_index::index_path;
@@ -93,10 +94,10 @@ pub async fn answer(
         NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, facts))
     };
     let reads = stages.iter().map(|(words, stage)| async move {
-        let (legs, missing) = read.legs(|shards: Option<&[Shard]>| ask(stage, shards)).await?;
+        let (legs, missing) = read.legs(SEARCH, |shards: Option<&[Shard]>| ask(stage, shards)).await?;
         Ok::<_, ApiError>(((*words, legs), missing))
     });
-    let counted = read.legs(|shards: Option<&[Shard]>| ask(&counts, shards));
+    let counted = read.legs(SEARCH, |shards: Option<&[Shard]>| ask(&counts, shards));
     let (stages, (counted, uncounted)) = try_join(try_join_all(reads), counted).await?;
     let (stages, mut missing): (Vec<_>, Vec<_>) = stages.into_iter().unzip();
     missing.push(uncounted);
@@ -156,7 +157,7 @@ impl WordCounts {
                 restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
                 NodeRequest::json(Method::POST, path.clone(), search.count_body(query, shards))
             };
-            read.legs(request_for).await
+            read.legs(COUNT, request_for).await
         });
         let words: Vec<Vec<Leg>> = try_join_all(reads).await?.into_iter().map(|(legs, _missing)| legs).collect();
         let legs = words.iter().map(Vec::len).max().unwrap_or(0);

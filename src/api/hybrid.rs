@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use super::facts;
 use super::index_read::IndexRead;
+use super::read_kinds::SEARCH;
 use super::search::merged;
 use super::search_request::SearchRequest;
 use super::whole_index::index_path;
@@ -103,7 +104,7 @@ async fn meaning(
 async fn legs(read: &IndexRead<'_>, search: &SearchRequest, facts: &IndexFacts) -> Result<Legs, ApiError> {
     let path = index_path(read.index, "/search");
     let body = |shards: Option<&[Shard]>| -> Bytes { search.leg_body(shards, facts) };
-    read.legs(|shards| NodeRequest::json(Method::POST, path.clone(), body(shards))).await
+    read.legs(SEARCH, |shards| NodeRequest::json(Method::POST, path.clone(), body(shards))).await
 }
 
 /// The shards that either part lacks.

@@ -7,7 +7,7 @@ use crate::conf::UnavailableShardPolicy;
 use crate::error::{ApiError, Code};
 use crate::filter::narrowing::Narrowing;
 use crate::merge::Leg;
-use crate::scatter::{NodeRequest, ReadOutcome};
+use crate::scatter::{NodeRequest, Query, Read, ReadKind, ReadOutcome};
 
 /// What all legs of a read share. Every reader of an index's documents goes through it: searches and each of their stages,
 /// facet searches, lists of documents.
@@ -62,23 +62,26 @@ impl<'a> IndexRead<'a> {
         self.snapshot.topology.node_indexes().all(|node| placement.shards_of(node).len() == all)
     }
 
-    /// Asks one replica of each shard. `request_for` makes a node's request, restricted to the shards that it is given; to
+    /// Asks one replica of each shard. `kind` tells these legs from others (see `read_kinds`). `request_for` makes a node's
+    /// request, restricted to the shards that it is given; to
     /// none if the node holds just those it is asked for. Returns the legs by their lowest shard, and the shards that could
     /// not be had, if `unavailable_shard_policy` lets them be missing.
     pub async fn legs(
         &self,
+        kind: ReadKind,
         request_for: impl Fn(Option<&[Shard]>) -> NodeRequest,
     ) -> Result<(Vec<Leg>, Vec<Shard>), ApiError> {
-        self.legs_of(&self.shards, |_, restriction| request_for(restriction)).await
+        self.legs_of(kind, &self.shards, |_, restriction| request_for(restriction)).await
     }
 
     /// The same for some of the shards. `request_for` is also given all shards of its leg.
     pub async fn legs_of(
         &self,
+        kind: ReadKind,
         shards: &[Shard],
         request_for: impl Fn(&[Shard], Option<&[Shard]>) -> NodeRequest,
     ) -> Result<(Vec<Leg>, Vec<Shard>), ApiError> {
-        let outcome = self.outcome(shards, request_for).await?;
+        let outcome = self.outcome(kind, shards, request_for).await?;
         let legs = outcome.legs.into_iter().map(|leg| Leg { shards: leg.shards, body: leg.answer.body });
         Ok((legs.collect(), outcome.missing))
     }
@@ -86,17 +89,20 @@ impl<'a> IndexRead<'a> {
     /// The same, with who answered.
     pub async fn outcome(
         &self,
+        kind: ReadKind,
         shards: &[Shard],
         request_for: impl Fn(&[Shard], Option<&[Shard]>) -> NodeRequest,
     ) -> Result<ReadOutcome, ApiError> {
         let Self { app, snapshot, index, seed, .. } = self;
         let request_for = |leg: &CoveringLeg| request_for(&leg.shards, self.restriction(leg));
-        complete_enough(app, snapshot, app.scatter.read(snapshot, index, shards, *seed, request_for).await?)
+        let query = Query { snapshot, index, shards, fingerprint: *seed };
+        complete_enough(app, snapshot, app.scatter.read(Read { query, kind }, request_for).await?)
     }
 
     /// Who is asked first.
     pub fn covering_set(&self) -> CoveringSet {
-        CoveringSet::choose(self.snapshot, self.index, &self.shards, self.seed, &[])
+        let Self { app, snapshot, index, shards, seed } = self;
+        app.scatter.covering_set(&Query { snapshot, index, shards, fingerprint: *seed })
     }
 
     /// The shards that a leg's filter must name, if any.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::federated_search::{one_list, Federation};
 use super::frequency;
 use super::index_read::{shards_unavailable, IndexRead};
+use super::read_kinds::MULTI_SEARCH;
 use super::search::{foreign_filter, merge_failed, merged, worded_by_a_node};
 use super::search_request::{Members, SearchRequest, Supplement};
 use super::{facts, supplement, whole_body, Answer, Body, Request};
@@ -321,7 +322,7 @@ async fn read_group(
         body.extend_from_slice(b"]}");
         NodeRequest::json(Method::POST, PATH, body.into())
     };
-    let (legs, missing) = read.legs_of(&read.shards, request_for).await?;
+    let (legs, missing) = read.legs_of(MULTI_SEARCH, &read.shards, request_for).await?;
     let mut answers: Vec<Vec<Vec<Leg>>> =
         group.iter().map(|&n| vec![Vec::with_capacity(legs.len()); planned[n].searches().len()]).collect();
     for (n, leg) in legs.iter().enumerate() {

@@ -2,8 +2,10 @@
 
 use http::Method;
 
+use super::coalescing::SearchIdentity;
 use super::frequency::{self, Plan};
 use super::index_read::IndexRead;
+use super::read_kinds::SEARCH;
 use super::search_request::{Meaning, ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
 use super::{facts, hybrid, supplement, whole_body, Answer, Body, Request, Verb};
@@ -37,12 +39,36 @@ pub async fn search(
                 Some(rule) => search.under_rule(rule),
                 None => *search,
             };
-            match search.meaning() {
-                Some(_) => by_meaning(app, &snapshot, &index, search, over_fetch(app, request)?).await,
-                None => planned(app, &snapshot, &index, search).await,
-            }
+            let over_fetch = match search.meaning() {
+                Some(_) => over_fetch(app, request)?,
+                None => 1,
+            };
+            let identity = app.searches.is_enabled().then(|| SearchIdentity {
+                index: uid.clone(),
+                snapshot_epoch: snapshot.epoch,
+                settings_floor: snapshot.settings_floor(),
+                tasks_ended: app.tasks.ended(),
+                rights: request.rights.identity(),
+                over_fetch,
+                canonical_search: search.canonical(),
+            });
+            let execute = || answered(app, &snapshot, &index, search, over_fetch);
+            app.searches.share(identity, execute).await
         }
         ParsedSearch::PassThrough => worded_by_a_node(app, &snapshot, &unchanged).await,
+    }
+}
+
+async fn answered(
+    app: &App,
+    snapshot: &Snapshot,
+    index: &Index,
+    search: SearchRequest,
+    over_fetch: usize,
+) -> Result<Answer, ApiError> {
+    match search.meaning() {
+        Some(_) => by_meaning(app, snapshot, index, search, over_fetch).await,
+        None => planned(app, snapshot, index, search).await,
     }
 }
 
@@ -100,7 +126,7 @@ async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answe
         };
         NodeRequest::json(Method::POST, path.clone(), body)
     };
-    let (legs, missing) = match read.legs_of(&read.shards, request_for).await {
+    let (legs, missing) = match read.legs_of(SEARCH, &read.shards, request_for).await {
         // Meilisearch repeats the whole filter in such a message, which must be the client's own.
         Err(error) if error.is(Code::InvalidSearchFilter) => {
             let unrestricted = NodeRequest::json(Method::POST, path.clone(), search.leg_body(None, &facts));

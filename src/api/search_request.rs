@@ -425,6 +425,20 @@ impl SearchRequest {
         })
     }
 
+    /// The same text for all requests that differ only in the order of their members.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut members: Vec<_> = self.members.0.iter().collect();
+        members.sort_by_key(|(name, _)| name);
+        let mut text = Vec::new();
+        for (name, value) in members {
+            // JSON holds no zero byte, so no two requests run into the same text.
+            for part in [name.as_str(), "\0", value.get(), "\0"] {
+                text.extend_from_slice(part.as_bytes());
+            }
+        }
+        text
+    }
+
     /// Hash of the query without its paging. Pages of one query must come from the same replicas, because nodes break ties
     /// in their own insertion order.
     pub fn fingerprint(&self) -> u64 {

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::document_list::canonical_id;
 use super::index_read::IndexRead;
 use super::multi_search::is_refusal;
+use super::read_kinds::{DOCUMENTS, SIMILAR};
 use super::search::{foreign_filter, merged, worded_by_a_node};
 use super::search_request::{Members, SearchRequest, Supplement};
 use super::whole_index::index_path;
@@ -69,7 +70,7 @@ pub async fn similar(
         Err(error) if is_refusal(&error) || error.is(Code::MiroirNotSupported) => {
             // Other nodes than that of the source would find fault with its id.
             let read = similar.read(app, &snapshot, &index);
-            match read.legs_of(&[similar.shard(&index)], |_, _| unchanged.clone()).await {
+            match read.legs_of(SIMILAR, &[similar.shard(&index)], |_, _| unchanged.clone()).await {
                 Err(worded) if is_refusal(&worded) => Err(worded),
                 _ => Err(error),
             }
@@ -165,7 +166,7 @@ impl SimilarRequest {
                 false => NodeRequest::json(Method::POST, index_path(index, "/search"), body),
             }
         };
-        let (mut legs, missing) = read.legs_of(&read.shards, request_for).await?;
+        let (mut legs, missing) = read.legs_of(SIMILAR, &read.shards, request_for).await?;
         match legs.iter_mut().find(|leg| leg.shards.contains(&source_shard)) {
             // The answer reads like that of the leg that comes first.
             Some(leg) => leg.shards.clear(),
@@ -181,7 +182,7 @@ impl SimilarRequest {
         let path = index_path(read.index, "/documents/fetch");
         let request_for =
             |_: &[Shard], _: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), body.to_string().into());
-        let (legs, _) = read.legs_of(&[shard], request_for).await?;
+        let (legs, _) = read.legs_of(DOCUMENTS, &[shard], request_for).await?;
         Ok(legs.first().map_or(Source::NoDocument, |leg| source_in(leg, &self.embedder)))
     }
 

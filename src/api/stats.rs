@@ -10,6 +10,7 @@ use serde_json::{json, Map, Value};
 use time::OffsetDateTime;
 
 use super::index_read::{shards_unavailable, IndexRead};
+use super::read_kinds::DOCUMENTS;
 use super::whole_index::index_path;
 use super::{restriction, Answer, Request};
 use crate::app::App;
@@ -86,7 +87,7 @@ async fn count_documents(app: &App, snapshot: &Snapshot, index: &Index) -> Resul
         let body = json!({ "limit": 0, "filter": filter });
         NodeRequest::json(Method::POST, index_path(index, "/documents/fetch"), Bytes::from(body.to_string()))
     };
-    let (legs, missing) = IndexRead::of_all_shards(app, snapshot, index, 0).legs(count).await?;
+    let (legs, missing) = IndexRead::of_all_shards(app, snapshot, index, 0).legs(DOCUMENTS, count).await?;
     Ok((legs.iter().filter_map(|leg| total_of_list(&leg.body)).sum(), missing))
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::facts;
 use super::index_read::IndexRead;
+use super::read_kinds::{COUNT, DOCUMENTS, SEARCH};
 use super::search::merge_failed;
 use super::search_request::{SearchRequest, Supplement};
 use super::whole_index::index_path;
@@ -83,7 +84,7 @@ async fn hidden_values(
         NodeRequest::json(Method::POST, index_path(read.index, "/documents/fetch"), Bytes::from(body.to_string()))
     };
     // What cannot be had is missing from the values, and ranks as it would without them.
-    let (lists, _missing) = read.legs_of(&shards, request_for).await?;
+    let (lists, _missing) = read.legs_of(DOCUMENTS, &shards, request_for).await?;
     let mut values = HiddenValues::new(key.to_owned(), fields);
     for (n, list) in lists.iter().enumerate() {
         values.add(n, &list.body).map_err(merge_failed)?;
@@ -95,7 +96,7 @@ async fn counted(read: &IndexRead<'_>, search: &SearchRequest, facts: &IndexFact
     let path = index_path(read.index, "/search");
     let request_for =
         |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, facts));
-    Ok(read.legs(request_for).await?.0)
+    Ok(read.legs(SEARCH, request_for).await?.0)
 }
 
 async fn count_distinct(
@@ -108,7 +109,7 @@ async fn count_distinct(
     let request_for = |shards: Option<&[Shard]>| {
         NodeRequest::json(Method::POST, path.clone(), search.distinct_body(attribute, shards, facts))
     };
-    let (legs, _missing) = read.legs(request_for).await?;
+    let (legs, _missing) = read.legs(COUNT, request_for).await?;
     let listed_max = facts::node_max_values_per_facet(&read.index.settings) as usize;
     distinct_total(&legs, attribute, listed_max).map_err(merge_failed)
 }

@@ -1,21 +1,26 @@
-//! What the cluster is, and who serves what: names, topology, placement of shards, the snapshot, covering sets, health.
+//! What the cluster is, and who serves what: names, topology, placement of shards, the snapshot, covering sets, health, load.
 //!
 //! Nothing here talks to a node, a clock or a store; all of it is plain state that tests drive directly.
 
 mod aliases;
+pub mod concurrency_limit;
 mod covering_set;
 mod health;
 mod ids;
 mod lag;
 mod names;
+pub mod node_load;
 mod placement;
+pub mod replica_order;
 mod settings_state;
 mod shard_set;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod tests_support;
 mod topology;
 
 pub use aliases::{change_aliases, Alias, AliasAction, AliasError, AliasKind, AliasTable, Flip};
-pub use covering_set::{CoveringLeg, CoveringSet};
+pub use covering_set::{CoveringLeg, CoveringSet, Preference};
 pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};
 pub use lag::{Lag, LagCounts};

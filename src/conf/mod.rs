@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::cluster::{GroupId, NodeId};
 use crate::documents::MissingKey;
 use crate::merge::hybrid::Fusion;
+use crate::scatter::{AdmissionLimits, HedgingLimits, SelectionOptions};
 use crate::writes::Spread;
 
 pub use reader::Problem;
@@ -72,6 +73,10 @@ pub struct Config {
     pub scatter: ScatterConfig,
     pub multi_search: MultiSearchConfig,
     pub vector_search: VectorSearchConfig,
+    pub replica_selection: SelectionOptions,
+    pub hedging: HedgingLimits,
+    pub query_coalescing: QueryCoalescingConfig,
+    pub admission: AdmissionLimits,
     pub task_registry: TaskRegistryConfig,
     pub writes: WritesConfig,
     pub settings_broadcast: SettingsBroadcastConfig,
@@ -205,6 +210,13 @@ pub struct VectorSearchConfig {
     /// How many times more hits each node is asked for than the page needs.
     pub over_fetch_factor: usize,
     pub hybrid_fusion: Fusion,
+}
+
+/// Identical searches that are under way at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryCoalescingConfig {
+    /// Whether they are carried out once.
+    pub enabled: bool,
 }
 
 /// What a read answers when a shard has no eligible replica anywhere.

@@ -11,12 +11,15 @@ use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
     AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, MultiSearchConfig,
-    NodeConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig,
-    TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, VectorSearchConfig, WritesConfig,
+    NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig,
+    SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, VectorSearchConfig,
+    WritesConfig,
 };
+use crate::cluster::concurrency_limit::LimitBounds;
 use crate::cluster::{GroupId, NodeId, Shard};
 use crate::documents::MissingKey;
 use crate::merge::hybrid::Fusion;
+use crate::scatter::{AdmissionLimits, HedgingLimits, SelectionOptions, Strategy};
 use crate::store::check_redis_url;
 use crate::writes::Spread;
 
@@ -100,6 +103,10 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         scatter: section.section("scatter", scatter),
         multi_search: section.section("multi_search", multi_search),
         vector_search: section.section("vector_search", vector_search),
+        replica_selection: section.section("replica_selection", replica_selection),
+        hedging: section.section("hedging", hedging),
+        query_coalescing: section.section("query_coalescing", query_coalescing),
+        admission: section.section("admission", admission),
         task_registry: section.section("task_registry", task_registry),
         writes: section.section("writes", writes),
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
@@ -233,6 +240,50 @@ fn vector_search(section: &Section<'_, '_>) -> VectorSearchConfig {
             other => Err(format!("expected score or rrf, got `{other}`")),
         }),
     }
+}
+
+fn replica_selection(section: &Section<'_, '_>) -> SelectionOptions {
+    SelectionOptions {
+        strategy: section.parsed("strategy", Strategy::Adaptive, |strategy| match strategy {
+            "adaptive" => Ok(Strategy::Adaptive),
+            "round_robin" => Ok(Strategy::RoundRobin),
+            "random" => Ok(Strategy::Random),
+            other => Err(format!("expected adaptive, round_robin or random, got `{other}`")),
+        }),
+        half_life: section.milliseconds("half_life_ms", 5_000),
+        exploration_percent: section.number("exploration_percent", 5, 0..=50) as u32,
+    }
+}
+
+fn hedging(section: &Section<'_, '_>) -> HedgingLimits {
+    HedgingLimits {
+        enabled: section.truth("enabled", true),
+        trigger_percent: section.number("trigger_percent", 120, 100..=1_000) as u32,
+        trigger_min: section.milliseconds("trigger_min_ms", 15),
+        per_query_max: section.number("per_query_max", 2, 1..=16) as u32,
+        budget_percent: section.number("budget_percent", 5, 1..=100) as u32,
+    }
+}
+
+fn query_coalescing(section: &Section<'_, '_>) -> QueryCoalescingConfig {
+    QueryCoalescingConfig { enabled: section.truth("enabled", true) }
+}
+
+fn admission(section: &Section<'_, '_>) -> AdmissionLimits {
+    let limits = AdmissionLimits {
+        enabled: section.truth("enabled", true),
+        per_node: LimitBounds {
+            initial: section.number("per_node_initial", 8, 1..=10_000) as usize,
+            min: section.number("per_node_min", 4, 1..=10_000) as usize,
+            max: section.number("per_node_max", 256, 1..=10_000) as usize,
+        },
+        queue_max: section.number("queue_max", 512, 1..=100_000) as usize,
+        queue_wait: section.milliseconds("queue_wait_ms", 1_000),
+    };
+    if !(limits.per_node.min..=limits.per_node.max).contains(&limits.per_node.initial) {
+        section.problem("per_node_initial", "is not between per_node_min and per_node_max");
+    }
+    limits
 }
 
 fn task_registry(section: &Section<'_, '_>) -> TaskRegistryConfig {

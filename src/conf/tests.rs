@@ -64,7 +64,7 @@ fn one_node_is_enough_and_everything_else_has_its_default() {
 fn every_mistake_is_named_at_once_with_its_line() {
     refused(
         "miroir:\n  nodes:\n    - { id: a, address: \"http://h:1\" }\n    - { id: a, adress: \"http://h:1\" }\n  shards: many\n  \
-         server:\n    prot: 7700\n    bind: localhost\n    insecure: maybe\n  hedging: {}\nother: 1\n",
+         server:\n    prot: 7700\n    bind: localhost\n    insecure: maybe\n  sharding: {}\nother: 1\n",
         &[
             "conf/m.yaml:4: miroir.nodes[1].address: is missing; it is needed, as in `address: \"http://10.0.0.10:7700\"`",
             "conf/m.yaml:4: miroir.nodes[1].adress: unknown key; did you mean `address`?",
@@ -72,10 +72,11 @@ fn every_mistake_is_named_at_once_with_its_line() {
             "conf/m.yaml:7: miroir.server.prot: unknown key; did you mean `port`?",
             "conf/m.yaml:8: miroir.server.bind: expected an IP address such as 127.0.0.1 or 0.0.0.0, got `localhost`",
             "conf/m.yaml:9: miroir.server.insecure: expected true or false, got `maybe`",
-            "conf/m.yaml:10: miroir.hedging: unknown key; known here: master_key, master_key_file, master_key_previous, \
+            "conf/m.yaml:10: miroir.sharding: unknown key; known here: master_key, master_key_file, master_key_previous, \
              master_key_previous_file, node_master_key, node_master_key_file, node_master_key_previous, \
              node_master_key_previous_file, shards, replication_factor, nodes, task_store, admin, server, metrics, health, \
-             scatter, multi_search, vector_search, task_registry, writes, settings_broadcast, settings_drift_check, aliases, explain",
+             scatter, multi_search, vector_search, replica_selection, hedging, query_coalescing, admission, task_registry, writes, \
+             settings_broadcast, settings_drift_check, aliases, explain",
             "conf/m.yaml:11: other: unknown key; known here: miroir",
         ],
     );
@@ -139,6 +140,8 @@ fn values_have_the_type_of_their_key() {
         ("  server: { insecure: yes }\n", "miroir.server.insecure: expected true or false, got `yes`"),
         ("  server: { port: 70000 }\n", "miroir.server.port: must be from 1 to 65535, got 70000"),
         ("  scatter: { unavailable_shard_policy: some }\n", "expected partial or error, got `some`"),
+        ("  admission: { per_node_initial: 2 }\n", "miroir.admission.per_node_initial: is not between"),
+        ("  replica_selection: { strategy: best }\n", "expected adaptive, round_robin or random, got `best`"),
         ("  task_store: { backend: disk }\n", "miroir.task_store.backend: expected sqlite or redis, got `disk`"),
     ] {
         let errors = with(lines).expect_err(lines);

@@ -29,6 +29,8 @@
 //! | [`only_leg`] | the answer of the only node that had to be asked |
 //! | [`documents`] | lists of documents, and one document |
 //! | [`sorted_documents`] | which of two documents of a sorted list comes first |
+//! | [`request_uid`] | the number of a response |
+//! | [`shape`] | whether a body is an answer at all |
 
 pub mod distinct;
 pub mod distinct_total;
@@ -42,7 +44,9 @@ pub mod json;
 pub mod multi_search;
 pub mod only_leg;
 pub mod rank;
+pub mod request_uid;
 pub mod search;
+pub mod shape;
 pub mod sorted_documents;
 pub mod splice;
 pub mod stages;

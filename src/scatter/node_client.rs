@@ -59,6 +59,8 @@ pub struct NodeAnswer {
     pub body: Bytes,
     /// Time from the request to the answer's last byte, waiting for a connection included.
     pub took: Duration,
+    /// For how long a node that answered 503 does not want to be asked, if it says so in seconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl NodeAnswer {
@@ -80,6 +82,8 @@ pub enum LegError {
     KeyRefused { node: NodeId },
     #[error("the answer of node {node} is larger than {ANSWER_BYTES_MAX} bytes")]
     AnswerTooLarge { node: NodeId },
+    #[error("node {node} answered {what}, with status {status}")]
+    Garbled { node: NodeId, status: u16, what: &'static str },
 }
 
 /// What stopped an exchange on an open connection.
@@ -271,6 +275,8 @@ async fn exchange_on(
     if announced.is_some_and(|length| length > ANSWER_BYTES_MAX) {
         return Err(Stop::TooLarge);
     }
+    let seconds = header.headers.get(http::header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+    let retry_after = seconds.filter(|_| status == 503).map(Duration::from_secs);
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0));
     // The connection is only reusable once the end has been read.
     while let Some(piece) = session.read_body_ref().await? {
@@ -279,5 +285,5 @@ async fn exchange_on(
         }
         whole.extend_from_slice(piece);
     }
-    Ok(NodeAnswer { status, body: whole.freeze(), took: Duration::ZERO })
+    Ok(NodeAnswer { status, body: whole.freeze(), took: Duration::ZERO, retry_after })
 }

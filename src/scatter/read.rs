@@ -1,10 +1,39 @@
-//! A read over a covering set, with fallback to other replicas.
+//! A read over a covering set: legs to all its nodes at once, second legs for late ones, other replicas for failed ones.
+//!
+//! Everything that was started is owned by the read: whoever drops it drops its legs. Nothing is spawned.
 
-use futures_util::future::join_all;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{LegError, NodeAnswer, NodeRequest, Scatter};
-use crate::cluster::{CoveringLeg, CoveringSet, Index, NodeIndex, Shard, Snapshot};
+use futures_util::stream::FuturesUnordered;
+use futures_util::StreamExt;
+use pingora::time::timeout;
+
+use super::gate::Turn;
+use super::leg_times::LegTimes;
+use super::progress::{LegNumber, Progress, Use};
+use super::replica_choice::Query;
+use super::{Expected, LegError, NodeAnswer, NodeRequest, Scatter};
+use crate::cluster::{CoveringLeg, CoveringSet, Index, NodeIndex, Shard};
 use crate::error::{ApiError, Code};
+
+/// What a read asks for, as far as its legs must be told from others and their answers from nonsense.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadKind {
+    /// Reads of one kind take about as long as each other.
+    pub name: &'static str,
+    /// Whether a body is what a node answers to such a read. A leg whose answer is not is tried on another replica, so this
+    /// must see what a merge would stumble over. It runs for every leg: some microseconds.
+    pub accepts: fn(&[u8]) -> bool,
+}
+
+/// A read of some shards of one index.
+#[derive(Clone, Copy)]
+pub struct Read<'a> {
+    pub query: Query<'a>,
+    pub kind: ReadKind,
+}
 
 /// A leg that was answered.
 #[derive(Debug)]
@@ -22,73 +51,180 @@ pub struct ReadOutcome {
     pub missing: Vec<Shard>,
 }
 
+/// Why a leg brought nothing.
+enum LegFault {
+    /// The node blames the request, as every other would.
+    Refused(ApiError),
+    /// The node is too busy: load, not death.
+    Busy(ApiError),
+    TimedOut,
+    Failed,
+}
+
+/// How long a node is left alone that is too busy and does not say for how long.
+const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+type LegResult = Result<NodeAnswer, LegFault>;
+
 impl Scatter {
+    /// The covering set that a read of this query would begin with.
+    pub fn covering_set(&self, query: &Query<'_>) -> CoveringSet {
+        let now = Instant::now();
+        let (set, chosen_by) = self.choice.choose(query, &self.load.scores(now), now);
+        self.metrics.replica_selections.with_label_values(&[chosen_by.name()]).inc();
+        set
+    }
+
     /// Asks one replica of each shard. `request_for` makes the request for a leg; it must only repeat safely.
     ///
-    /// A leg that fails goes to the other replicas of its shards, in its own group and then in others, each node being tried
-    /// once. An answer that blames the request (4xx) is every node's answer and ends the read with it.
+    /// A leg that is late is asked for a second time elsewhere, within the budget for that. One that fails goes to the other
+    /// replicas of its shards, in its own group and then in others, each node being tried once, until the read's time is up. An
+    /// answer that blames the request (4xx) is every node's answer and ends the read with it.
     pub async fn read(
         &self,
-        snapshot: &Snapshot,
-        index: &Index,
-        shards: &[Shard],
-        seed: u64,
+        read: Read<'_>,
         request_for: impl Fn(&CoveringLeg) -> NodeRequest,
     ) -> Result<ReadOutcome, ApiError> {
-        let mut outcome = ReadOutcome::default();
-        let mut unusable: Vec<NodeIndex> = Vec::new();
-        let mut refused_for_load = None;
-        let mut wanted = shards.to_vec();
-        // Ends: every further turn has at least one more node that is unusable.
-        while !wanted.is_empty() {
-            let set = CoveringSet::choose(snapshot, index, &wanted, seed, &unusable);
-            outcome.missing.extend(set.missing);
-            self.metrics.scatter_fan_out_size.observe(set.legs.len() as f64);
-            let requests: Vec<NodeRequest> = set.legs.iter().map(&request_for).collect();
-            let answers = join_all(
-                set.legs
-                    .iter()
-                    .zip(&requests)
-                    .map(|(leg, request)| self.leg(leg.node, request, self.limits.read_timeout, true)),
-            )
-            .await;
-            wanted.clear();
-            for (leg, answer) in set.legs.into_iter().zip(answers) {
-                match answer {
-                    Ok(answer) if answer.is_success() => {
-                        outcome.legs.push(ReadLeg { node: leg.node, shards: leg.shards, answer });
-                        continue;
-                    }
-                    Ok(answer) if answer.status < 500 => return Err(ApiError::from_node(answer.status, &answer.body)),
-                    Ok(answer) if answer.status == 503 => {
-                        refused_for_load = Some(ApiError::from_node(answer.status, &answer.body));
-                    }
-                    Err(LegError::Timeout { .. }) if !self.limits.retry_on_timeout => {
-                        outcome.missing.extend(&leg.shards);
-                        continue;
-                    }
-                    Ok(_) | Err(_) => {}
-                }
-                self.metrics.scatter_retries.inc();
-                unusable.push(leg.node);
-                wanted.extend(&leg.shards);
+        let CoveringSet { mut legs, missing } = self.covering_set(&read.query);
+        let CoveringSet { legs: recovered, missing } = self.since_recovered(&read.query, missing, &[]);
+        legs.extend(recovered);
+        self.metrics.scatter_fan_out_size.observe(legs.len() as f64);
+        let times = self.leg_times.of(&read.query.index.node_uid, read.kind.name);
+        let times = times.as_ref();
+        let ends = Instant::now() + self.limits.read_time_max;
+        let mut run = Run {
+            scatter: self,
+            read,
+            times,
+            ends,
+            progress: Progress::new(),
+            due: Vec::new(),
+            missing,
+            unusable: Vec::new(),
+            refused_for_load: None,
+            hedges: 0,
+        };
+        let launch = |(number, leg): (LegNumber, CoveringLeg)| {
+            let request = request_for(&leg);
+            async move { (number, self.read_leg(leg.node, request, read.kind, ends, times).await) }
+        };
+        let mut under_way: FuturesUnordered<_> = run.begin(legs).into_iter().map(launch).collect();
+        // Ends: legs end by their deadlines, and further ones go to nodes that were not tried.
+        while !run.progress.is_complete() {
+            let due = run.next_due();
+            let advance = run.advance(&mut under_way);
+            let further = match due {
+                None => advance.await?,
+                Some(due) => match timeout(due.saturating_duration_since(Instant::now()), advance).await {
+                    Ok(further) => further?,
+                    Err(_) => run.hedge_late_legs(),
+                },
+            };
+            under_way.extend(further.into_iter().map(launch));
+            if under_way.is_empty() {
+                break;
             }
-            wanted.sort_unstable();
         }
-        if let (Some(error), false) = (refused_for_load, outcome.missing.is_empty()) {
-            // The node lives but is too busy: the client should come back, not take half an answer.
-            return Err(error);
+        run.outcome()
+    }
+
+    /// Who has come back since the read's snapshot was taken, for `shards` that nobody else has: while a read goes on, one
+    /// replica may recover and another one die. Only as long as the index is still what the read began with.
+    fn since_recovered(&self, query: &Query<'_>, shards: Vec<Shard>, unusable: &[NodeIndex]) -> CoveringSet {
+        let none = |missing| CoveringSet { legs: Vec::new(), missing };
+        let newest = self.cluster.snapshot();
+        if shards.is_empty() || newest.epoch == query.snapshot.epoch {
+            return none(shards);
         }
-        outcome.legs.sort_by_key(|leg| leg.shards[0]);
-        outcome.missing.sort_unstable();
-        Ok(outcome)
+        let is_the_same = |index: &&Arc<Index>| {
+            index.node_uid == query.index.node_uid && index.settings_version == query.index.settings_version
+        };
+        let Some(index) = newest.index(&query.index.uid).filter(is_the_same) else { return none(shards) };
+        let floored = query.snapshot.settings_floor().map(|floor| newest.with_settings_floor(index, floor));
+        let snapshot = match &floored {
+            None => &*newest,
+            Some(Some(floored)) => floored,
+            Some(None) => return none(shards),
+        };
+        let query = Query { snapshot, index, shards: &shards, ..*query };
+        self.choice.choose_again(&query, &self.load.scores(Instant::now()), unusable)
+    }
+
+    /// One leg of a read: counted while it is under way, and judged by what comes back.
+    async fn read_leg(
+        &self,
+        node: NodeIndex,
+        request: NodeRequest,
+        kind: ReadKind,
+        ends: Instant,
+        times: &LegTimes,
+    ) -> LegResult {
+        let mut leg = self.load.begin(node, Some(times));
+        let turn = match self.turn(node).await {
+            Ok(turn) => turn,
+            Err(refusal) => {
+                leg.ended();
+                return Err(LegFault::Busy(refusal));
+            }
+        };
+        let sent = Instant::now();
+        leg.sent(sent);
+        let time_max = self.limits.read_timeout.min(ends.saturating_duration_since(sent));
+        let result = self.leg(node, &request, time_max, true, Expected::Meilisearchs(kind.accepts)).await;
+        let now = Instant::now();
+        match result {
+            Ok(answer) if answer.is_success() => {
+                let latency = leg.answered(now);
+                self.keep_limit(node, turn.answered(latency, now));
+                Ok(answer)
+            }
+            Ok(answer) if answer.status < 500 => {
+                leg.ended();
+                Err(LegFault::Refused(ApiError::from_node(answer.status, &answer.body)))
+            }
+            Ok(answer) if answer.status == 503 => {
+                leg.ended();
+                self.keep_limit(node, turn.overloaded());
+                self.load.back_off(node, answer.retry_after.unwrap_or(RETRY_AFTER_DEFAULT), now);
+                Err(LegFault::Busy(ApiError::from_node(answer.status, &answer.body)))
+            }
+            Err(LegError::Timeout { .. }) => {
+                leg.timed_out(now);
+                self.keep_limit(node, turn.overloaded());
+                Err(LegFault::TimedOut)
+            }
+            Ok(_) | Err(_) => {
+                leg.failed(now);
+                Err(LegFault::Failed)
+            }
+        }
+    }
+
+    /// Waits for a leg's turn at a node, or says that the client should come back.
+    async fn turn(&self, node: NodeIndex) -> Result<Turn<'_>, ApiError> {
+        let gate = &self.gates[node.0 as usize];
+        if !gate.has_room() {
+            self.metrics.admission_waits.with_label_values(&[self.health.id(node)]).inc();
+        }
+        gate.turn().await.map_err(|no_turn| {
+            self.metrics.admission_refused.with_label_values(&[self.health.id(node), no_turn.name()]).inc();
+            ApiError::new(Code::MiroirTooBusy, "Too many searches are under way; come back later.")
+        })
+    }
+
+    /// Notes a limit that has changed.
+    fn keep_limit(&self, node: NodeIndex, changed: Option<usize>) {
+        if let Some(limit) = changed {
+            self.load.set_limit(node, limit);
+            self.metrics.admission_limit.with_label_values(&[self.health.id(node)]).set(limit as i64);
+        }
     }
 
     /// Asks one node after the other until one answers; for requests that any of them can answer.
     pub async fn first_answer(&self, candidates: &[NodeIndex], request: &NodeRequest) -> Result<NodeAnswer, ApiError> {
         let mut last = ApiError::new(Code::MiroirShardUnavailable, "No node can be reached.");
         for &node in candidates {
-            match self.ask(node, request).await {
+            match self.leg(node, request, self.limits.read_timeout, true, Expected::Meilisearchs(|_| true)).await {
                 Ok(answer) if answer.is_success() => return Ok(answer),
                 Ok(answer) if answer.status < 500 => return Err(ApiError::from_node(answer.status, &answer.body)),
                 Ok(answer) => last = ApiError::from_node(answer.status, &answer.body),
@@ -96,5 +232,161 @@ impl Scatter {
             }
         }
         Err(last)
+    }
+}
+
+/// A read under way, but for its legs' futures.
+struct Run<'a> {
+    scatter: &'a Scatter,
+    read: Read<'a>,
+    times: &'a LegTimes,
+    /// When the read gives up.
+    ends: Instant,
+    progress: Progress<NodeAnswer>,
+    /// By number of the leg: when it is late.
+    due: Vec<Option<Instant>>,
+    missing: Vec<Shard>,
+    /// Nodes that have failed a leg of this read, or were too busy for it.
+    unusable: Vec<NodeIndex>,
+    refused_for_load: Option<ApiError>,
+    hedges: u32,
+}
+
+/// Legs that are to be sent.
+type Further = Vec<(LegNumber, CoveringLeg)>;
+
+impl Run<'_> {
+    /// Awaits answers from the nodes of these legs.
+    fn begin(&mut self, legs: Vec<CoveringLeg>) -> Further {
+        self.scatter.hedging.earn(legs.len());
+        let now = Instant::now();
+        let trigger = |leg: &CoveringLeg| self.scatter.hedging.trigger(self.times, leg.node);
+        self.due.extend(legs.iter().map(|leg| trigger(leg).map(|trigger| now + trigger)));
+        self.progress.begin(&legs).zip(legs).collect()
+    }
+
+    /// When the next leg will be late.
+    fn next_due(&self) -> Option<Instant> {
+        self.progress.awaited().filter_map(|awaited| self.due[awaited.leg.index()]).min()
+    }
+
+    /// Takes outcomes of legs until the read is complete or further legs are needed.
+    async fn advance<F>(&mut self, under_way: &mut FuturesUnordered<F>) -> Result<Further, ApiError>
+    where
+        F: Future<Output = (LegNumber, LegResult)>,
+    {
+        while !self.progress.is_complete() {
+            let Some((leg, result)) = under_way.next().await else { break };
+            let further = match result {
+                Ok(answer) => self.take_answer(leg, answer),
+                Err(fault) if self.progress.matters(leg) => self.take_fault(leg, fault)?,
+                Err(_) => Further::new(),
+            };
+            if !further.is_empty() {
+                return Ok(further);
+            }
+        }
+        Ok(Further::new())
+    }
+
+    fn take_answer(&mut self, leg: LegNumber, answer: NodeAnswer) -> Further {
+        match self.progress.answered(leg, answer) {
+            Use::BeatLeg => self.scatter.metrics.hedges.with_label_values(&["won"]).inc(),
+            Use::BeatHedge => self.scatter.metrics.hedges.with_label_values(&["lost"]).inc(),
+            Use::Taken | Use::None => {}
+        }
+        Further::new()
+    }
+
+    /// Sends the shards of a failed leg elsewhere.
+    fn take_fault(&mut self, leg: LegNumber, fault: LegFault) -> Result<Further, ApiError> {
+        let is_final = matches!(fault, LegFault::TimedOut) && !self.scatter.limits.retry_on_timeout;
+        match fault {
+            LegFault::Refused(error) => return Err(error),
+            LegFault::Busy(error) => self.refused_for_load = Some(error),
+            LegFault::TimedOut | LegFault::Failed => {}
+        }
+        self.unusable.push(self.progress.node(leg));
+        let shards = self.progress.failed(leg);
+        if shards.is_empty() {
+            return Ok(Further::new());
+        }
+        if is_final || Instant::now() >= self.ends {
+            self.missing.extend(shards);
+            return Ok(Further::new());
+        }
+        let CoveringSet { mut legs, missing } = self.elsewhere(&shards, &[]);
+        let CoveringSet { legs: recovered, missing } =
+            self.scatter.since_recovered(&self.read.query, missing, &self.unusable);
+        legs.extend(recovered);
+        self.missing.extend(missing);
+        self.scatter.metrics.scatter_retries.inc_by(legs.len() as u64);
+        Ok(self.begin(legs))
+    }
+
+    /// Who has these shards, but for the nodes that cannot be used, and `not`.
+    fn elsewhere(&self, shards: &[Shard], not: &[NodeIndex]) -> CoveringSet {
+        let query = Query { shards, ..self.read.query };
+        let unusable: Vec<NodeIndex> = self.unusable.iter().chain(not).copied().collect();
+        self.scatter.choice.choose_again(&query, &self.scatter.load.scores(Instant::now()), &unusable)
+    }
+
+    /// Asks other nodes for what late legs were to bring, where that is possible and within the budget.
+    fn hedge_late_legs(&mut self) -> Further {
+        let now = Instant::now();
+        let is_late = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        let late: Vec<(LegNumber, NodeIndex, Vec<Shard>)> = self
+            .progress
+            .awaited()
+            .filter(|awaited| is_late(self.due[awaited.leg.index()]))
+            .map(|awaited| (awaited.leg, awaited.node, awaited.shards.to_vec()))
+            .collect();
+        let nodes: Vec<NodeIndex> = late.iter().map(|(_, node, _)| *node).collect();
+        let mut further = Further::new();
+        for (leg, _, shards) in late {
+            let (pieces, outcome) = match self.hedge_of(&shards, &nodes) {
+                Ok(pieces) => (pieces, "sent"),
+                Err(why) => (Vec::new(), why),
+            };
+            self.hedges += u32::from(!pieces.is_empty());
+            self.scatter.metrics.hedges.with_label_values(&[outcome]).inc();
+            self.scatter.metrics.hedge_legs.inc_by(pieces.len() as u64);
+            let numbers = self.progress.hedge(leg, &pieces);
+            further.extend(numbers.zip(pieces));
+        }
+        self.due.resize(self.progress.legs(), None);
+        further
+    }
+
+    /// The legs of a hedge, as many as it takes, or why there is none.
+    fn hedge_of(&self, shards: &[Shard], late: &[NodeIndex]) -> Result<Vec<CoveringLeg>, &'static str> {
+        if self.hedges >= self.scatter.hedging.limits.per_query_max {
+            return Err("query_limit");
+        }
+        let CoveringSet { legs, missing } = self.elsewhere(shards, late);
+        let scores = self.scatter.load.scores(Instant::now());
+        if !missing.is_empty() {
+            return Err("no_replica");
+        }
+        let has_room = |leg: &CoveringLeg| self.scatter.gates[leg.node.0 as usize].has_room();
+        if !legs.iter().all(|leg| has_room(leg) && !scores.is_avoided(leg.node)) {
+            return Err("replica_busy");
+        }
+        if !self.scatter.hedging.spend(legs.len()) {
+            return Err("budget");
+        }
+        Ok(legs)
+    }
+
+    fn outcome(mut self) -> Result<ReadOutcome, ApiError> {
+        if let (Some(error), false) = (self.refused_for_load.take(), self.missing.is_empty()) {
+            // The node lives but is too busy: the client should come back, not take half an answer.
+            return Err(error);
+        }
+        let answers = self.progress.into_answers().into_iter();
+        let mut legs: Vec<ReadLeg> = answers.map(|(node, shards, answer)| ReadLeg { node, shards, answer }).collect();
+        legs.sort_by_key(|leg| leg.shards[0]);
+        self.missing.sort_unstable();
+        Ok(ReadOutcome { legs, missing: self.missing })
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::{LegError, NodeRequest, Scatter};
+use super::{Expected, LegError, NodeRequest, Scatter};
 use crate::cluster::NodeIndex;
 use crate::error::ApiError;
 use crate::tasks::Acknowledgement;
@@ -33,7 +33,7 @@ struct TaskSummary {
 impl Scatter {
     /// Sends a request that makes a task, once.
     pub async fn deliver(&self, node: NodeIndex, request: &NodeRequest) -> Delivery {
-        match self.leg(node, request, self.limits.write_timeout, false).await {
+        match self.leg(node, request, self.limits.write_timeout, false, Expected::Anything).await {
             Ok(answer) if answer.is_success() => match serde_json::from_slice::<TaskSummary>(&answer.body) {
                 Ok(TaskSummary { task_uid, enqueued_at }) => {
                     Delivery::Acknowledged(Acknowledgement { uid: task_uid, enqueued_at: Some(enqueued_at) })

@@ -47,6 +47,7 @@ pub struct TaskRegistry {
     pub(super) work: Notify,
     /// Changes whenever tasks were published.
     published: watch::Sender<u64>,
+    ended: AtomicU64,
     pub(super) counters: Counters,
 }
 
@@ -102,6 +103,7 @@ impl TaskRegistry {
             replicas,
             work: Notify::new(),
             published: watch::Sender::new(0),
+            ended: AtomicU64::new(0),
             counters: Counters::default(),
         }))
     }
@@ -221,6 +223,11 @@ impl TaskRegistry {
         Ok(())
     }
 
+    /// Grows whenever a task ends, before anybody sees that it has.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
     /// Makes stored changes visible and wakes whoever waits for them.
     pub(super) fn publish(&self, changed: Vec<Task>) {
         let mut following = self.following();
@@ -233,6 +240,9 @@ impl TaskRegistry {
                 unequal.iter().for_each(|replica| self.replicas.go_stale(replica));
             }
         }
+        // Before anybody sees that a task has ended, so that whoever has seen it joins no search that began before.
+        let ended = changed.iter().filter(|task| task.status.is_final()).count();
+        self.ended.fetch_add(ended as u64, Ordering::SeqCst);
         let (finished, sooner) = following.publish(changed, Instant::now());
         drop(following);
         if sooner {

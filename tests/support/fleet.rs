@@ -2,6 +2,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use loadtest::stub::{Fault, Stub};
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
@@ -19,11 +20,15 @@ pub struct FleetOptions {
     pub replication_factor: u32,
     /// Further keys below `miroir:`, as YAML with an indent of two.
     pub settings: String,
+    /// Further keys of `server:`, each after a comma.
+    pub server: &'static str,
+    /// Whether a stub stands before each node, through which the proxy reaches it.
+    pub stubs: bool,
 }
 
 impl Default for FleetOptions {
     fn default() -> Self {
-        Self { groups: vec![3], replication_factor: 2, settings: String::new() }
+        Self { groups: vec![3], replication_factor: 2, settings: String::new(), server: "", stubs: false }
     }
 }
 
@@ -37,6 +42,9 @@ pub struct Fleet {
     node_key: String,
     proxy: Option<Child>,
     proxy_output: Vec<Output>,
+    stubs: Vec<Stub>,
+    /// Runs the stubs.
+    runtime: Option<tokio::runtime::Runtime>,
     folder: TempDir,
 }
 
@@ -63,8 +71,13 @@ impl Fleet {
             node_key: NODE_KEY.to_owned(),
             proxy: None,
             proxy_output: Vec::new(),
+            stubs: Vec::new(),
+            runtime: None,
             folder,
         };
+        if options.stubs {
+            fleet.start_stubs();
+        }
         fleet.write_configuration(options, port, metrics_port);
         (0..fleet.nodes.len()).for_each(|n| fleet.spawn_node(n));
         (0..fleet.nodes.len()).for_each(|n| fleet.await_node(n));
@@ -73,30 +86,66 @@ impl Fleet {
         fleet
     }
 
+    fn start_stubs(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        for n in 0..self.nodes.len() {
+            let any = ([127, 0, 0, 1], 0).into();
+            let stub = runtime.block_on(Stub::start(any, &self.node_url(n), Fault::None, n as u64));
+            self.stubs.push(stub.expect("a stub starts"));
+        }
+        self.runtime = Some(runtime);
+    }
+
+    /// What stands before node `n`.
+    pub fn stub(&self, n: usize) -> &Stub {
+        &self.stubs[n]
+    }
+
+    /// Reads that all nodes were asked, counted by the stubs before them.
+    pub fn reads(&self) -> u64 {
+        self.stubs.iter().map(|stub| stub.counts().reads).sum()
+    }
+
+    /// The sum of a metric of the proxy over all its labels that contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = Client::new(&self.metrics_url, None).get("/metrics").text;
+        let is_it = |line: &&str| line.starts_with(name) && line.contains(labels) && !line.starts_with('#');
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(is_it).filter_map(value).sum()
+    }
+
     fn write_configuration(&self, options: &FleetOptions, port: u16, metrics_port: u16) {
         let groups = options.groups.iter().enumerate().flat_map(|(group, &nodes)| (0..nodes).map(move |_| group));
         let nodes: String = self
             .nodes
             .iter()
             .zip(groups)
-            .map(|(node, group)| {
-                let (id, port) = (&node.id, node.port);
+            .enumerate()
+            .map(|(n, (node, group))| {
+                let (id, port) = (&node.id, self.stubs.get(n).map_or(node.port, |stub| stub.address().port()));
                 format!("    - {{ id: {id}, address: \"http://127.0.0.1:{port}\", replica_group: {group} }}\n")
             })
             .collect();
         let text = format!(
             "miroir:\n  master_key: {MASTER_KEY}\n  node_master_key: {NODE_KEY}\n  admin: {{ api_key: {ADMIN_KEY} }}\n  \
-             replication_factor: {rf}\n  nodes:\n{nodes}  server: {{ port: {port} }}\n  metrics: {{ port: {metrics_port} }}\n  \
+             replication_factor: {rf}\n  nodes:\n{nodes}  server: {{ port: {port}{server} }}\n  metrics: {{ port: {metrics_port} }}\n  \
              task_store: {{ backend: sqlite, path: miroir.db }}\n  \
              health: {{ interval_ms: 500, timeout_ms: 500, unhealthy_threshold: 2, recovery_threshold: 1 }}\n{settings}",
             rf = options.replication_factor,
             settings = options.settings,
+            server = options.server,
         );
         std::fs::write(self.folder.path().join("miroir.yaml"), text).expect("the configuration is written");
     }
 
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The proxy as the measurements ask it.
+    pub fn server(&self) -> loadtest::client::Server {
+        loadtest::client::Server::new(&self.url, Some(MASTER_KEY.to_owned()))
     }
 
     pub fn admin(&self) -> Client {
