@@ -196,6 +196,12 @@ fn zstd(text: &[u8]) -> Vec<u8> {
     zstd::encode_all(text, 3).expect("zstd into memory")
 }
 
+/// Little enough to be read at once: a server that refuses the first bytes closes the connection over the others, and
+/// the client may then see a broken pipe in place of the answer.
+fn beginning(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(1_000)]
+}
+
 fn without_end(mut bytes: Vec<u8>, len: usize) -> Vec<u8> {
     bytes.truncate(bytes.len() - len);
     bytes
@@ -221,10 +227,10 @@ fn compressed_bodies_are_read_as_on_one_server() {
         ("a list", "gzip, identity", gzip),
         ("nothing done", "identity", |text| text.to_vec()),
         ("an unknown coding of plain text", "rot13", |text| text.to_vec()),
-        ("deflate without its header", "deflate", raw_deflate),
-        ("plain text as gzip", "gzip", |text| text.to_vec()),
-        ("plain text as deflate", "deflate", |text| text.to_vec()),
-        ("plain text as br", "br", |text| text.to_vec()),
+        ("deflate without its header", "deflate", |text| raw_deflate(beginning(text))),
+        ("plain text as gzip", "gzip", |text| beginning(text).to_vec()),
+        ("plain text as deflate", "deflate", |text| beginning(text).to_vec()),
+        ("plain text as br", "br", |text| beginning(text).to_vec()),
         ("gzip without its sum", "gzip", |text| without_end(gzip(text), 4)),
         ("half of a gzip", "gzip", |text| without_end(gzip(text), gzip(text).len() / 2)),
         ("gzip and more", "gzip", |text| [gzip(text), b"more".to_vec()].concat()),
