@@ -80,6 +80,8 @@ const WORDS_MAX: usize = 4;
 const WALK_PAGES: usize = 5;
 /// How often a kind is tried before another one takes its place, because the documents do not offer what it needs.
 const TRIES_MAX: usize = 20;
+/// Generated queries among which one of two words is found.
+const TRIES_PER_QUERY: usize = 20;
 
 /// One query, sent alike to both sides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,6 +97,14 @@ pub struct Case {
 pub fn cases(corpus: &Corpus, count: usize, seed: u64) -> Vec<Case> {
     let mut rng = Rng::with_seed(seed);
     (0..count).map(|_| case(corpus, &mut rng)).collect()
+}
+
+/// Up to `count` queries of two whole words, the same ones for the same corpus and seed.
+pub fn two_words(corpus: &Corpus, count: usize, seed: u64) -> Vec<String> {
+    let mut rng = Rng::with_seed(seed);
+    let bodies = (0..count * TRIES_PER_QUERY).filter_map(|_| body(Kind::Words, corpus, &mut rng));
+    let queries = bodies.filter_map(|body| body.get("q").and_then(Value::as_str).map(str::to_owned));
+    queries.filter(|query| query.split_whitespace().count() == 2).take(count).collect()
 }
 
 fn case(corpus: &Corpus, rng: &mut Rng) -> Case {

@@ -35,6 +35,8 @@ pub struct Options {
     pub queries: usize,
     pub clients: usize,
     pub seed: u64,
+    /// Queries of two words alone, in place of all kinds of searches.
+    pub two_words: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +88,7 @@ pub async fn run(options: Options) -> Result<LatencyReport, LatencyError> {
     for node in &options.nodes {
         targets.push(Client::new(node.clone())?);
     }
-    let queries = generate::cases(&corpus, options.queries + WARM_UP_QUERIES, options.seed)
-        .into_iter()
-        .filter(|case| case.kind != Kind::Refused)
-        .map(|case| Query::new(case.body))
-        .collect();
+    let queries = queries(&corpus, &options);
     let work = Arc::new(Work { targets, queries, index: options.index });
 
     let warm_up = WARM_UP_QUERIES.min(work.queries.len());
@@ -109,6 +107,17 @@ pub async fn run(options: Options) -> Result<LatencyReport, LatencyError> {
         }
     }
     Ok(report(&work, &totals, clients))
+}
+
+fn queries(corpus: &Corpus, options: &Options) -> Vec<Query> {
+    let count = options.queries + WARM_UP_QUERIES;
+    if options.two_words {
+        let queries = generate::two_words(corpus, count, options.seed).into_iter();
+        return queries.map(|q| Query::new([("q".to_owned(), q.into())].into_iter().collect())).collect();
+    }
+    let cases = generate::cases(corpus, count, options.seed).into_iter();
+    let searches = cases.filter(|case| !matches!(case.kind, Kind::Refused | Kind::FacetSearch));
+    searches.map(|case| Query::new(case.body)).collect()
 }
 
 fn report(work: &Work, totals: &[Histogram<u64>], clients: usize) -> LatencyReport {

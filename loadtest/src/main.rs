@@ -175,6 +175,9 @@ struct Latency {
     clients: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Ask queries of two words alone, in place of all kinds of searches.
+    #[arg(long)]
+    two_words: bool,
     /// The cluster's key.
     #[arg(long, env = "MIROIR_MASTER_KEY")]
     master_key: Option<String>,
@@ -314,6 +317,7 @@ async fn run_latency(arguments: Latency) -> Result<ExitCode> {
         queries: arguments.queries,
         clients: arguments.clients,
         seed: arguments.seed,
+        two_words: arguments.two_words,
     };
     let report = latency::run(options).await.context("the latencies could not be measured")?;
     show(&report, arguments.json)?;

@@ -15,12 +15,10 @@ use tokio::task::JoinSet;
 
 use crate::client::{json_bytes, Answer, Client, ClientError, Object, Server};
 use crate::corpus::{Corpus, CorpusError};
-use crate::generate::{self, Kind};
+use crate::generate;
 
 /// Different queries, asked again and again: few enough to be made quickly, too many for an engine to remember them all.
 const QUERIES: usize = 1_000;
-/// Generated cases among which the queries of two words are found.
-const CASES_MAX: usize = 100_000;
 /// Hits of a page.
 const LIMIT: usize = 20;
 /// Queries to each side that are not measured: they fill caches and open connections.
@@ -71,7 +69,7 @@ pub async fn run(options: Options) -> Result<ThroughputReport, ThroughputError> 
     let cluster = Client::new(options.cluster.clone())?;
     let coordinator = Client::new(options.coordinator.clone())?;
     let corpus = Corpus::read(&cluster, &options.index).await?;
-    let queries = two_word_queries(&corpus, options.seed);
+    let queries = generate::two_words(&corpus, QUERIES, options.seed);
     if queries.is_empty() {
         return Err(ThroughputError::NoQueries(options.index));
     }
@@ -104,13 +102,6 @@ pub async fn run(options: Options) -> Result<ThroughputReport, ThroughputError> 
         cluster_per_second,
         federated_per_second,
     })
-}
-
-fn two_word_queries(corpus: &Corpus, seed: u64) -> Vec<String> {
-    let cases = generate::cases(corpus, CASES_MAX.min(QUERIES * 50), seed).into_iter();
-    let words = cases.filter(|case| case.kind == Kind::Words);
-    let queries = words.filter_map(|case| case.body.get("q").and_then(Value::as_str).map(str::to_owned));
-    queries.filter(|query| query.split_whitespace().count() == 2).take(QUERIES).collect()
 }
 
 fn search(query: &str) -> Object {
