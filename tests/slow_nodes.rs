@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use loadtest::stub::Fault;
 use serde_json::{json, Value};
-use support::{Fleet, FleetOptions};
+use support::{wait_until, Fleet, FleetOptions};
 
 const DOCUMENTS: u64 = 300;
 /// Far above any wait that is right here, and far below a proxy that hangs.
@@ -91,6 +91,41 @@ fn a_node_that_answers_nonsense_or_nothing_costs_neither_an_answer_nor_its_right
         fleet.await_recovery();
     }
     assert!(fleet.metric("miroir_scatter_retries_total", "") > 0.0);
+}
+
+/// Replicas of a document, by their nodes' own account.
+fn holders(fleet: &Fleet, id: u64) -> Vec<usize> {
+    let path = format!("/indexes/i/documents/{id}");
+    (0..fleet.node_count()).filter(|&n| fleet.node_client(n).get(&path).status == 200).collect()
+}
+
+#[test]
+fn a_read_that_began_while_one_replica_was_away_is_answered_by_it_when_the_other_dies() {
+    const ID: u64 = 7;
+    // Longer than it takes a node to come back.
+    let mut fleet = filled("  scatter: { node_timeout_ms: 20000 }\n");
+    let [away, dies] = holders(&fleet, ID)[..] else { panic!("two replicas") };
+    fleet.kill_node(away);
+    fleet.await_failure(away);
+    let before = fleet.stub(dies).counts().reads;
+    fleet.stub(dies).set_fault(Fault::Held);
+    let reading = ["GET", "POST"].map(|method| {
+        let client = fleet.client().clone();
+        std::thread::spawn(move || match method {
+            "GET" => client.get(&format!("/indexes/i/documents/{ID}")),
+            _ => client.post("/indexes/i/search", json!({ "filter": format!("id = {ID}") })),
+        })
+    });
+    wait_until("both reads are under way", PATIENCE, || fleet.stub(dies).counts().reads >= before + 2);
+    fleet.start_node(away);
+    fleet.await_recovery();
+    fleet.kill_node(dies);
+    fleet.stub(dies).set_fault(Fault::None);
+    let [by_id, found] = reading.map(|reading| reading.join().expect("an answer"));
+    for answer in [&by_id, &found] {
+        assert_eq!((answer.status, answer.header("x-miroir-degraded")), (200, None), "{}", answer.text);
+    }
+    assert_eq!((&by_id.body["id"], &found.body["hits"][0]["id"]), (&json!(ID), &json!(ID)));
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub enum Fault {
     Silence,
     /// Nothing; the connection ends.
     HangUp,
+    /// Writes of documents are passed on when this is over, even those whose client does not wait any more; reads are right.
+    WritesHeld,
 }
 
 /// What a stub has seen.
@@ -145,6 +147,10 @@ impl Request {
         let ends = ["/search", "/facet-search", "/multi-search", "/similar", "/documents/fetch"];
         ends.iter().any(|end| path.ends_with(end)) || (self.method == "GET" && path.contains("/documents"))
     }
+
+    fn writes_documents(&self) -> bool {
+        !self.is_read() && self.path.contains("/documents")
+    }
 }
 
 /// Answers the requests of one connection, until it ends or a fault ends it.
@@ -189,6 +195,7 @@ impl Shared {
             {
                 Fault::None
             }
+            Fault::WritesHeld => Fault::None,
             fault => fault,
         };
         self.disturbed.fetch_add(u64::from(fault != Fault::None), Ordering::Relaxed);
@@ -201,6 +208,10 @@ impl Shared {
             return Some(Answer::new(200, "", &serde_json::to_vec(&self.counts()).ok()?));
         }
         let fault = if request.is_read() { self.next_fault() } else { Fault::None };
+        if request.writes_documents() {
+            // Ends with the stub at the latest.
+            drop(self.fault.subscribe().wait_for(|fault| *fault != Fault::WritesHeld).await);
+        }
         match fault {
             Fault::Late { by, .. } => tokio::time::sleep(by).await,
             // Ends with the stub at the latest.
@@ -219,7 +230,7 @@ impl Shared {
                 return None;
             }
             Fault::HangUp => return None,
-            Fault::None | Fault::HalfBody | Fault::HalfAnnouncedAsWhole => {}
+            Fault::None | Fault::HalfBody | Fault::HalfAnnouncedAsWhole | Fault::WritesHeld => {}
         }
         let (status, content_type, body) = self.ask_node(request).await?;
         let header = format!("content-type: {content_type}\r\n");

@@ -1,5 +1,7 @@
 //! One document by its id.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::index_read::{settings_stale, shards_unavailable};
@@ -7,27 +9,55 @@ use super::query_string::percent_encode;
 use super::whole_index::index_path;
 use super::{Forward, Plan, Request};
 use crate::app::App;
-use crate::cluster::{CoveringSet, IndexUid};
+use crate::cluster::{CoveringSet, Index, IndexUid, NodeIndex, Shard, Snapshot};
 use crate::documents::shard_of_document_id;
 use crate::error::ApiError;
+
+/// What a document's replicas are chosen by.
+#[derive(Clone, Debug)]
+pub struct DocumentRead {
+    snapshot: Arc<Snapshot>,
+    index: Arc<Index>,
+    shard: Shard,
+    seed: u64,
+}
+
+impl DocumentRead {
+    /// All replicas of the document's shard that may be asked, but for those `tried`, in the order in which they are to be.
+    fn replicas(&self, tried: &[NodeIndex]) -> Vec<NodeIndex> {
+        let mut unusable = tried.to_vec();
+        let choose = |unusable: &[NodeIndex]| {
+            CoveringSet::choose(&self.snapshot, &self.index, &[self.shard], self.seed, unusable)
+        };
+        // Each choice excludes those before it.
+        while let [leg] = choose(&unusable).legs.as_slice() {
+            unusable.push(leg.node);
+        }
+        unusable.split_off(tried.len())
+    }
+
+    /// Replicas that have come back since the request began.
+    pub fn recovered(&self, app: &App, tried: &[NodeIndex]) -> Vec<NodeIndex> {
+        match app.scatter.newest_view(&self.snapshot, &self.index) {
+            Some((snapshot, index)) => Self { snapshot, index, ..*self }.replicas(tried),
+            None => Vec::new(),
+        }
+    }
+}
 
 /// One replica of the document's shard answers, streamed through.
 pub fn one(app: &App, uid: &IndexUid, id: &str, request: &Request<'_>) -> Result<Plan, ApiError> {
     let (snapshot, index) = request.index(app, uid)?;
     let shard = shard_of_document_id(id, index.shard_count);
-    let seed = xxh3_64(id.as_bytes());
-    let mut candidates = Vec::new();
-    // Each choice excludes those before it: the order in which the replicas are tried.
-    while let [leg] = CoveringSet::choose(&snapshot, &index, &[shard], seed, &candidates).legs.as_slice() {
-        candidates.push(leg.node);
-    }
-    if let (Some(floor), true) = (snapshot.settings_floor(), candidates.is_empty()) {
-        return Err(settings_stale(floor));
-    }
+    let document = DocumentRead { snapshot, index, shard, seed: xxh3_64(id.as_bytes()) };
+    let candidates = document.replicas(&[]);
     if candidates.is_empty() {
-        return Err(shards_unavailable(&[shard]));
+        return Err(match document.snapshot.settings_floor() {
+            Some(floor) => settings_stale(floor),
+            None => shards_unavailable(&[shard]),
+        });
     }
     let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let path_and_query = index_path(&index, &format!("/documents/{}{query}", percent_encode(id)));
-    Ok(Plan::Forward(Forward { candidates, path_and_query, settings: None, is_document: true }))
+    let path_and_query = index_path(&document.index, &format!("/documents/{}{query}", percent_encode(id)));
+    Ok(Plan::Forward(Forward { candidates, path_and_query, settings: None, document: Some(document) }))
 }

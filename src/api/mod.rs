@@ -61,6 +61,7 @@ use idempotency::KeyedRequest;
 
 pub use answer::{Answer, SettingsMark};
 pub use coalescing::SearchesUnderWay;
+pub use document_by_id::DocumentRead;
 pub use idempotency::{IdempotencyKey, KeysUnderWay};
 pub use route::{Access, Route, Verb};
 pub use whole_index::delete_index;
@@ -151,8 +152,18 @@ pub struct Forward {
     /// As nodes know the index.
     pub path_and_query: String,
     pub settings: Option<SettingsMark>,
-    /// Whether the answer is a document, out of which the reserved fields are taken.
-    pub is_document: bool,
+    /// Set if the answer is a document, out of which the reserved fields are taken.
+    pub document: Option<DocumentRead>,
+}
+
+impl Forward {
+    /// After the last candidate has failed: those that can answer only since the request began.
+    pub fn add_recovered(&mut self, app: &App) {
+        if let Some(document) = &self.document {
+            let recovered = document.recovered(app, &self.candidates);
+            self.candidates.extend(recovered);
+        }
+    }
 }
 
 impl From<Answer> for Plan {

@@ -17,5 +17,5 @@ pub fn version(app: &App) -> Result<Plan, ApiError> {
     if candidates.is_empty() {
         return Err(ApiError::new(Code::MiroirShardUnavailable, "No node can be reached."));
     }
-    Ok(Plan::Forward(Forward { candidates, path_and_query: "/version".to_owned(), settings: None, is_document: false }))
+    Ok(Plan::Forward(Forward { candidates, path_and_query: "/version".to_owned(), settings: None, document: None }))
 }

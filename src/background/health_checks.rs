@@ -46,7 +46,10 @@ async fn watch(app: Arc<App>, node: NodeIndex) {
     let id = app.scatter.health.id(node).to_owned();
     loop {
         match tokio::time::timeout(deadline, probe(&app, node, &check)).await {
-            Ok(true) => app.scatter.health.checked(node, &app.cluster),
+            Ok(true) if app.cluster.snapshot().state(node).serves_reads() => {
+                app.scatter.health.checked(node, &app.cluster);
+            }
+            Ok(true) => app.tasks.between_commits(|| app.scatter.health.checked(node, &app.cluster)).await,
             Ok(false) | Err(_) => app.scatter.health.failed(node, &app.cluster),
         }
         let serves = app.cluster.snapshot().state(node).serves_reads();

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::aliases::{Alias, AliasTable};
 use super::names::{rename, Names};
 use super::settings_state::SettingsState;
-use super::{IndexUid, Lag, NodeIndex, NodeState, Placement, Renaming, Shard, ShardSet, TaskUid, Topology};
+use super::{IndexUid, Lag, NodeId, NodeIndex, NodeState, Placement, Renaming, Shard, ShardSet, TaskUid, Topology};
 
 /// What routing must know of one index.
 #[derive(Debug)]
@@ -80,6 +80,11 @@ impl Snapshot {
 
     pub fn state(&self, node: NodeIndex) -> NodeState {
         self.states[node.0 as usize]
+    }
+
+    /// Whether the node takes no writes, as one that is not part of the cluster does not either.
+    pub fn is_away(&self, node: &NodeId) -> bool {
+        self.topology.find(node).is_none_or(|node| !self.state(node).takes_writes())
     }
 
     /// Whether a node's replica of a shard may be read.

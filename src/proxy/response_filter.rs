@@ -14,7 +14,7 @@ use crate::merge::documents::strip_reserved;
 const DOCUMENT_BYTES_MAX: usize = 128 << 20;
 
 fn is_document(ctx: &Context) -> bool {
-    ctx.forward.as_ref().is_some_and(|forward| forward.is_document)
+    ctx.forward.as_ref().is_some_and(|forward| forward.document.is_some())
 }
 
 pub fn header(request: &RequestHeader, response: &mut ResponseHeader, ctx: &Context) -> Result<()> {

@@ -72,6 +72,11 @@ pub fn next_after(app: &App, ctx: &mut Context, mut error: Box<Error>) -> Box<Er
         app.metrics.scatter_retries.inc();
     }
     ctx.attempt += 1;
+    if candidate(ctx).is_none() {
+        if let Some(forward) = &mut ctx.forward {
+            forward.add_recovered(app);
+        }
+    }
     error.set_retry(candidate(ctx).is_some());
     error.as_up();
     error

@@ -15,7 +15,7 @@ use super::leg_times::LegTimes;
 use super::progress::{LegNumber, Progress, Use};
 use super::replica_choice::Query;
 use super::{Expected, LegError, NodeAnswer, NodeRequest, Scatter};
-use crate::cluster::{CoveringLeg, CoveringSet, Index, NodeIndex, Shard};
+use crate::cluster::{CoveringLeg, CoveringSet, Index, NodeIndex, Shard, Snapshot};
 use crate::error::{ApiError, Code};
 
 /// What a read asks for, as far as its legs must be told from others and their answers from nonsense.
@@ -131,23 +131,33 @@ impl Scatter {
     /// Who has come back since the read's snapshot was taken, for `shards` that nobody else has: while a read goes on, one
     /// replica may recover and another one die. Only as long as the index is still what the read began with.
     fn since_recovered(&self, query: &Query<'_>, shards: Vec<Shard>, unusable: &[NodeIndex]) -> CoveringSet {
-        let none = |missing| CoveringSet { legs: Vec::new(), missing };
-        let newest = self.cluster.snapshot();
-        if shards.is_empty() || newest.epoch == query.snapshot.epoch {
-            return none(shards);
+        if shards.is_empty() {
+            return CoveringSet::default();
         }
-        let is_the_same = |index: &&Arc<Index>| {
-            index.node_uid == query.index.node_uid && index.settings_version == query.index.settings_version
+        let Some((snapshot, index)) = self.newest_view(query.snapshot, query.index) else {
+            return CoveringSet { legs: Vec::new(), missing: shards };
         };
-        let Some(index) = newest.index(&query.index.uid).filter(is_the_same) else { return none(shards) };
-        let floored = query.snapshot.settings_floor().map(|floor| newest.with_settings_floor(index, floor));
-        let snapshot = match &floored {
-            None => &*newest,
-            Some(Some(floored)) => floored,
-            Some(None) => return none(shards),
-        };
-        let query = Query { snapshot, index, shards: &shards, ..*query };
+        let query = Query { snapshot: &snapshot, index: &index, shards: &shards, ..*query };
         self.choice.choose_again(&query, &self.load.scores(Instant::now()), unusable)
+    }
+
+    /// The newest snapshot, for a request that began with an earlier one and finds nobody in it any more; `None` if there is no
+    /// newer one, or if the index is not what the request began with.
+    pub fn newest_view(&self, began: &Snapshot, index: &Index) -> Option<(Arc<Snapshot>, Arc<Index>)> {
+        let newest = self.cluster.snapshot();
+        if newest.epoch == began.epoch {
+            return None;
+        }
+        let now = newest.index(&index.uid)?;
+        if now.node_uid != index.node_uid || now.settings_version != index.settings_version {
+            return None;
+        }
+        let now = Arc::clone(now);
+        let view = match began.settings_floor() {
+            None => newest,
+            Some(floor) => Arc::new(newest.with_settings_floor(&now, floor)?),
+        };
+        Some((view, now))
     }
 
     /// One leg of a read: counted while it is under way, and judged by what comes back.

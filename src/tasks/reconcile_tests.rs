@@ -8,7 +8,7 @@ use serde_json::json;
 use time::macros::datetime;
 
 use super::*;
-use crate::cluster::{Cluster, GroupId, Node, Snapshot, TaskUid, Topology};
+use crate::cluster::{Cluster, GroupId, IndexUid, Node, NodeIndex, NodeState, Shard, Snapshot, TaskUid, Topology};
 use crate::error::Code;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreError};
@@ -284,4 +284,37 @@ async fn finished_tasks_are_pruned_after_their_time() {
     assert_eq!(setup.registry.get(TaskUid(0)).await.unwrap().status, TaskStatus::Processing);
     assert!(setup.registry.get(TaskUid(1)).await.unwrap_err().is(Code::TaskNotFound));
     setup.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_back_before_its_absence_is_stored_does_not_lag() {
+    let cluster = cluster();
+    let registry = TaskRegistry::open(Arc::<MemoryStore>::default(), TaskRegistry::TTL_DEFAULT, Arc::clone(&cluster));
+    let registry = registry.await.unwrap();
+    let (id, node) = (NodeId::new("b"), NodeIndex(1));
+    let index_uid = Some(IndexUid::parse("i").unwrap());
+    let leg = |node: &str| NodeTask {
+        uid: Some(7),
+        ..NodeTask::planned(NodeId::new(node), 0, [Shard(1)].into_iter().collect())
+    };
+    let new = NewTask::followed(TaskKind::DocumentAdditionOrUpdate, index_uid, 2, vec![leg("a"), leg("b")]);
+    let uid = registry.register(new, Vec::new()).await.unwrap().uid;
+    let lags = || registry.followed(uid).unwrap().legs[1].lags;
+    let is = |state| cluster.publish(|snapshot| snapshot.with_state(node, state));
+
+    is(NodeState::Failed);
+    let commit_of_others = registry.committing.lock().await;
+    let leaves = tokio::spawn({
+        let (registry, id) = (Arc::clone(&registry), id.clone());
+        async move { registry.node_left(&id).await }
+    });
+    tokio::task::yield_now().await;
+    is(NodeState::Active);
+    drop(commit_of_others);
+    leaves.await.unwrap().unwrap();
+    assert!(!lags(), "it is back");
+
+    is(NodeState::Failed);
+    registry.node_left(&id).await.unwrap();
+    assert!(lags());
 }

@@ -147,17 +147,28 @@ impl TaskRegistry {
         Ok(())
     }
 
-    /// `node` is away: tasks stop waiting for it wherever another replica has what it lacks.
+    /// `node` is away: tasks stop waiting for it wherever another replica has what it lacks. It may be back by the time that
+    /// comes to be stored; then they wait on.
     pub async fn node_left(&self, node: &NodeId) -> Result<(), StoreError> {
         let uids: Vec<TaskUid> = self.following().of_node(node).iter().map(|task| task.uid).collect();
         for some in uids.chunks(CHANGE_BATCH) {
-            let (some, node) = (some.to_vec(), node.clone());
+            let (some, node, cluster) = (some.to_vec(), node.clone(), Arc::clone(self.replicas.cluster()));
             self.change(move |changes| {
-                some.into_iter().for_each(|uid| changes.task(uid, |task| task.let_lag(|away| *away == node)));
+                let snapshot = cluster.snapshot();
+                if snapshot.is_away(&node) {
+                    some.into_iter().for_each(|uid| changes.task(uid, |task| task.let_lag(|other| *other == node)));
+                }
             })
             .await?;
         }
         Ok(())
+    }
+
+    /// Carries out `publish` while no change of tasks is under way. A node that comes back does so between two commits: what was
+    /// decided while it was away is seen by then, so whoever sees that it is back sees all that it lacks.
+    pub async fn between_commits<T>(&self, publish: impl FnOnce() -> T) -> T {
+        let _turn = self.committing.lock().await;
+        publish()
     }
 
     /// The task, or Meilisearch's `task_not_found`. Asking for an unfinished task makes its nodes be asked often.

@@ -25,6 +25,10 @@ impl Replicas {
         Self { cluster, counts: Mutex::default(), stale: Mutex::default() }
     }
 
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
     /// A task has changed, or is followed from now on.
     pub fn changed(&self, before: Option<&Task>, now: &Task) {
         let Some(index_uid) = now.node_uid() else { return };

@@ -11,7 +11,7 @@ use super::order::Turn;
 use super::quorum::Standing;
 use super::request::{node_request, Reach, Spread, Write};
 use crate::app::App;
-use crate::cluster::{NodeId, NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
+use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::scatter::Delivery;
 use crate::store::{Change, IndexChange, PayloadId, PayloadPart, StoreError};
@@ -372,16 +372,7 @@ impl<'a> Delivering<'a> {
                 part.legs.iter().map(move |leg| (id.clone(), leg.step, Outcome::of(&leg.delivery)))
             })
             .collect();
-        // A node that is up and only has its log to work off will have this soon: the task waits for it. Were it kept from reads,
-        // a shard could be left without a replica whose other one has just come back and lags.
-        let snapshot = self.app.cluster.snapshot();
-        let is_away = |node: &NodeIndex| !snapshot.state(*node).takes_writes();
-        let away: Vec<NodeId> = snapshot
-            .topology
-            .node_indexes()
-            .filter(is_away)
-            .map(|node| snapshot.topology.node(node).id.clone())
-            .collect();
+        let cluster = std::sync::Arc::clone(&self.app.cluster);
         let amendment = match &self.write.change {
             Some(change) => Some(self.app.catalog.amend(change).await),
             None => None,
@@ -392,6 +383,9 @@ impl<'a> Delivering<'a> {
         self.app
             .tasks
             .change(move |changes| {
+                // A node that is up and only has its log to work off will have this soon: the task waits for it. Were it kept from
+                // reads, a shard could be left without a replica whose other one has just come back and lags.
+                let snapshot = cluster.snapshot();
                 changes.task(uid, |task| {
                     for (node, step, outcome) in &outcomes {
                         match outcome {
@@ -403,7 +397,7 @@ impl<'a> Delivering<'a> {
                     }
                     match &refused {
                         Some(error) => task.fail(error.body.clone(), OffsetDateTime::now_utc()),
-                        None => drop(task.let_lag(|node| away.contains(node))),
+                        None => drop(task.let_lag(|node| snapshot.is_away(node))),
                     }
                     task.change = None;
                     true
