@@ -198,3 +198,62 @@ fn places_are_sorted_in_both_directions_and_documents_without_one_come_last() {
         }
     }
 }
+
+/// 240 packages whose names begin alike, of many sizes. One alone, the last, has the word `plu`, so that two of three nodes do
+/// not know it; `quick` is everywhere.
+fn packages() -> Vec<Value> {
+    let name = |n: usize| match n % 6 {
+        0 => format!("geany-plugin-{n}"),
+        1 => format!("geany-plugins {n}"),
+        2 => format!("the geany-plugin-{n}"),
+        3 => format!("geany quick-{n}"),
+        4 => "geany".to_owned(),
+        _ => format!("a plugin of geany {n}"),
+    };
+    let package = |n: usize| json!({ "id": n, "name": name(n), "text": "geany plugin", "size": n * 77 % 240 });
+    (0..239).map(package).chain([json!({ "id": 239, "name": "geany plu", "text": "none", "size": 500 })]).collect()
+}
+
+#[test]
+fn a_word_that_only_some_nodes_know_counts_as_on_one_server() {
+    let settings = json!({
+        "searchableAttributes": ["name", "text"],
+        "rankingRules": ["words", "typo", "exactness", "size:desc", "proximity"],
+    });
+    let both = Both::with(settings, &packages());
+    for rules in [json!(["words", "typo", "exactness", "size:desc"]), json!(["typo", "words", "exactness", "size:asc"])]
+    {
+        both.set(json!({ "rankingRules": rules }));
+        for query in ["geany plu", "geany plug", "geany qui", "geany quick", "the geany plu", "plu", "\"geany\" plu"] {
+            for strategy in ["last", "all"] {
+                for paging in [json!({ "limit": 7 }), json!({ "offset": 30, "limit": 40 }), json!({ "page": 2 })] {
+                    let mut body = json!({ "q": query, "matchingStrategy": strategy });
+                    body.as_object_mut().expect("an object").extend(paging.as_object().cloned().expect("an object"));
+                    both.alike(&["hits", "estimatedTotalHits", "totalHits"], body);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn searches_whose_matches_show_their_last_word_are_asked_once() {
+    let both = Both::with(json!({}), &packages());
+    let requests = || {
+        let metrics = support::Client::new(&both.cluster.metrics_url, None).get("").text;
+        let counts = metrics.lines().filter(|line| line.starts_with("miroir_node_request_duration_seconds_count{"));
+        counts.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    // Health checks ask nodes too: of several tries one is between two of them.
+    let fewest = |query: &str| {
+        let asked = (0..5).map(|_| {
+            let before = requests();
+            both.cluster.client().search("i", json!({ "q": query }));
+            requests() - before
+        });
+        asked.min().expect("tries")
+    };
+    for query in ["geany", "geany plugin", "geany plugins ", "geany quick"] {
+        assert_eq!(fewest(query), 3, "{query}");
+    }
+}

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::index_read::IndexRead;
-use super::query_words::{QueryWords, Split, Stage};
+use super::query_words::{splits_as_usual, stop_words, QueryWords, Split, Stage};
 use super::read_kinds::{COUNT, SEARCH};
 use super::search::merged;
 use super::search_request::{SearchRequest, Supplement};
@@ -202,15 +202,10 @@ fn splittable<'q>(search: &'q SearchRequest, index: &Index) -> Option<QueryWords
     if !search.strategy_is("frequency") || is_left_to_nodes.iter().any(|member| search.has(member)) {
         return None;
     }
-    // Settings that change how texts are split.
-    let changes = ["separatorTokens", "nonSeparatorTokens", "dictionary", "localizedAttributes"];
-    let is_set = |name: &str| index.settings.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if changes.into_iter().any(is_set) {
+    if !splits_as_usual(&index.settings) {
         return None;
     }
-    let stop_words = index.settings.get("stopWords").and_then(Value::as_array).into_iter().flatten();
-    let stop_words = stop_words.filter_map(Value::as_str).map(str::to_lowercase).collect();
-    QueryWords::split(search.query(), &stop_words).filter(|words| words.word_count() > 1)
+    QueryWords::split(search.query(), &stop_words(&index.settings)).filter(|words| words.word_count() > 1)
 }
 
 /// Place of the words rule among the ranking rules, counted as score details do: rules that do not apply are none, and `sort`

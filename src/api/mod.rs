@@ -12,6 +12,7 @@ mod document_by_id;
 mod document_edition;
 mod document_list;
 mod documents_write;
+mod exactness;
 mod experimental_features;
 mod explain;
 mod facet_search;

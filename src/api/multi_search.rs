@@ -216,8 +216,8 @@ impl Planned<'_> {
     async fn merge(&self, read: &IndexRead<'_>, mut answers: Vec<Vec<Leg>>) -> Result<Bytes, ApiError> {
         match &self.plan {
             frequency::Plan::OneSearch(search) => {
-                let legs = answers.pop().unwrap_or_default();
-                let supplement = supplement::of(read, search, &legs, &self.facts).await?;
+                let mut legs = answers.pop().unwrap_or_default();
+                let supplement = supplement::of(read, search, &mut legs, &self.facts).await?;
                 search.merge(&legs, &self.facts, &supplement)
             }
             frequency::Plan::Stages(staged) => {

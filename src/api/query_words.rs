@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use serde_json::Value;
+
 /// Meilisearch reads so many words and phrases of a query and none behind them.
 const TERMS_MAX: usize = 10;
 /// Meilisearch also looks for two or three neighbouring words written as one.
@@ -146,6 +148,17 @@ impl<'q> QueryWords<'q> {
     /// Places in `parts` of the words that may be dropped.
     fn words(&self) -> impl Iterator<Item = usize> + '_ {
         self.parts.iter().enumerate().filter(|(_, part)| matches!(part.kind, Kind::Word(_))).map(|(at, _)| at)
+    }
+
+    /// The last word, if it may be the beginning of another, and how many words and phrases are searched for before it. `None`
+    /// where there are none, or where nodes may see something else in it.
+    pub fn open_last_word(&self, stop_words: &HashSet<String>) -> Option<(String, u64)> {
+        let (last, before) = self.parts.split_last()?;
+        let word = self.query[last.range.clone()].to_lowercase();
+        let is_term = |part: &&Part| matches!(part.kind, Kind::Word(_) | Kind::Phrase(_));
+        let terms = before.iter().filter(is_term).count() as u64;
+        let is_open = self.tail.is_empty() && last.kind == Kind::Word(Split::Certain) && !stop_words.contains(&word);
+        (is_open && terms > 0).then_some((word, terms))
     }
 
     pub fn word_count(&self) -> usize {
@@ -287,6 +300,19 @@ fn ways_to_drop(groups: &[Vec<usize>], counts: &[u64]) -> Vec<Vec<usize>> {
 /// The ways that drop one whole group after the other: those that find most.
 fn whole_groups(groups: &[Vec<usize>]) -> Vec<Vec<usize>> {
     (0..=groups.len()).map(|dropped| groups[..dropped].concat()).collect()
+}
+
+/// Whether no setting changes how texts are split into words.
+pub fn splits_as_usual(settings: &Value) -> bool {
+    let changes = ["separatorTokens", "nonSeparatorTokens", "dictionary", "localizedAttributes"];
+    let is_set = |name: &str| settings.get(name).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    !changes.into_iter().any(is_set)
+}
+
+/// The words for which an index does not search, in lower case.
+pub fn stop_words(settings: &Value) -> HashSet<String> {
+    let stop_words = settings.get("stopWords").and_then(Value::as_array).into_iter().flatten();
+    stop_words.filter_map(Value::as_str).map(str::to_lowercase).collect()
 }
 
 /// Characters that part words and of which nothing more needs to be known. Meilisearch knows many more.

@@ -126,7 +126,7 @@ async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answe
         };
         NodeRequest::json(Method::POST, path.clone(), body)
     };
-    let (legs, missing) = match read.legs_of(SEARCH, &read.shards, request_for).await {
+    let (mut legs, missing) = match read.legs_of(SEARCH, &read.shards, request_for).await {
         // Meilisearch repeats the whole filter in such a message, which must be the client's own.
         Err(error) if error.is(Code::InvalidSearchFilter) => {
             let unrestricted = NodeRequest::json(Method::POST, path.clone(), search.leg_body(None, &facts));
@@ -135,7 +135,7 @@ async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answe
         }
         read => read?,
     };
-    match legs.as_slice() {
+    match legs.as_mut_slice() {
         [leg] if read.is_whole(&leg.shards) => {
             read.app.metrics.query_plan_one_node.inc();
             merged(search.only_answer(leg, &facts), &missing)

@@ -11,6 +11,7 @@ use super::client_filter::ClientFilter;
 use super::query_words::{CountQuery, Split};
 use super::{reserved_attributes, search_query_string};
 use crate::cluster::Shard;
+use crate::merge::exactness::{self, Denied};
 use crate::merge::hidden::{HiddenFields, HiddenValues};
 use crate::merge::hybrid::{self, Fusion, Weights};
 use crate::merge::only_leg::only_answer;
@@ -481,10 +482,39 @@ impl SearchRequest {
         index: &IndexFacts,
         key: &str,
         hidden: &HiddenFields,
+        known: &Supplement,
     ) -> Result<Vec<&'a [u8]>, MergeError> {
         let visible = self.visibility(index);
-        let request = self.merge_request(&visible, index, &Supplement::NONE);
+        let request = self.merge_request(&visible, index, known);
         keys_of_undecided(legs, &request, key, hidden.distinct.is_some(), index)
+    }
+
+    /// The legs whose matches of attributes would be denied if their nodes did not know the query's last `word` and others did;
+    /// `None` if the page would be the same all the same.
+    pub fn deniable(
+        &self,
+        legs: &[Leg],
+        index: &IndexFacts,
+        word: &str,
+        exact_words: u64,
+    ) -> Result<Option<Denied>, MergeError> {
+        let visible = self.visibility(index);
+        let request = self.merge_request(&visible, index, &Supplement::NONE);
+        let denied = Denied { legs: exactness::suspects(legs, &request, word)?, exact_words };
+        if denied.legs.is_empty() {
+            return Ok(None);
+        }
+        let mut decides = exactness::decides(legs, &request, &denied, index)?;
+        for &leg in &denied.legs {
+            decides = decides || exactness::is_cut_off(&legs[leg], &request, index)?;
+        }
+        Ok(decides.then_some(denied))
+    }
+
+    /// Whether more hits must be had of a leg whose matches are denied.
+    pub fn is_cut_off(&self, leg: &Leg, index: &IndexFacts) -> Result<bool, MergeError> {
+        let visible = self.visibility(index);
+        exactness::is_cut_off(leg, &self.merge_request(&visible, index, &Supplement::NONE), index)
     }
 
     /// The attribute whose values must be counted over the legs before the exhaustive total is known.
@@ -601,6 +631,7 @@ impl SearchRequest {
             key: self.key.as_deref(),
             semantic_ratio: self.semantic_ratio,
             hidden: supplement.hidden.as_ref(),
+            denied: supplement.denied.as_ref(),
             distinct_total: supplement.distinct_total,
             counted: supplement.counted.as_deref(),
             visible,
@@ -612,13 +643,14 @@ impl SearchRequest {
 #[derive(Debug, Default)]
 pub struct Supplement {
     pub hidden: Option<HiddenValues>,
+    pub denied: Option<Denied>,
     pub distinct_total: Option<u64>,
     /// Answers without hits, from which totals and facets add up in place of the legs'.
     pub counted: Option<Vec<Leg>>,
 }
 
 impl Supplement {
-    pub const NONE: Self = Self { hidden: None, distinct_total: None, counted: None };
+    pub const NONE: Self = Self { hidden: None, denied: None, distinct_total: None, counted: None };
 }
 
 #[derive(Deserialize)]

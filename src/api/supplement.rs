@@ -1,16 +1,16 @@
-//! What a merge needs and the legs' answers do not say: values of fields that searches do not show, how many values of the
-//! distinct attribute there are, and how many hits under a threshold. Most searches need none of it, and cost nothing here.
+//! What a merge needs and the legs' answers do not say: whether nodes know the query's last word, values of fields that searches
+//! do not show, how many values of the distinct attribute there are, and how many hits under a threshold. Most searches need none of it, and cost nothing here.
 
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 
-use super::facts;
 use super::index_read::IndexRead;
 use super::read_kinds::{COUNT, DOCUMENTS, SEARCH};
 use super::search::merge_failed;
 use super::search_request::{SearchRequest, Supplement};
 use super::whole_index::index_path;
+use super::{exactness, facts};
 use crate::cluster::Shard;
 use crate::documents::shard_of_document_id;
 use crate::error::ApiError;
@@ -20,14 +20,16 @@ use crate::merge::search::ThresholdTotal;
 use crate::merge::{IndexFacts, Leg};
 use crate::scatter::NodeRequest;
 
-/// Finds out what the merge of `legs` needs.
+/// Finds out what the merge of `legs` needs. Legs that must show more hits are replaced.
 pub async fn of(
     read: &IndexRead<'_>,
     search: &SearchRequest,
-    legs: &[Leg],
+    legs: &mut [Leg],
     facts: &IndexFacts,
 ) -> Result<Supplement, ApiError> {
-    let hidden = hidden_values(read, search, &[legs], facts).await?;
+    let known = Supplement { denied: exactness::denied(read, search, legs, facts).await?, ..Supplement::NONE };
+    let legs = &*legs;
+    let hidden = hidden_values(read, search, &[legs], facts, &known).await?;
     let distinct_total = match search.distinct_to_count(legs, facts).map_err(merge_failed)? {
         Some(attribute) => count_distinct(read, search, attribute, facts).await?,
         None => None,
@@ -36,7 +38,7 @@ pub async fn of(
         ThresholdTotal::Sum => None,
         ThresholdTotal::Unlimited => Some(counted(read, &search.for_counts(), facts).await?),
     };
-    Ok(Supplement { hidden, distinct_total, counted })
+    Ok(Supplement { hidden, distinct_total, counted, ..known })
 }
 
 /// Finds out what the merge of several searches that stand for one needs.
@@ -46,7 +48,7 @@ pub async fn of_stages(
     stages: &[&[Leg]],
     facts: &IndexFacts,
 ) -> Result<Supplement, ApiError> {
-    let hidden = hidden_values(read, search, stages, facts).await?;
+    let hidden = hidden_values(read, search, stages, facts, &Supplement::NONE).await?;
     Ok(Supplement { hidden, ..Supplement::NONE })
 }
 
@@ -58,12 +60,13 @@ async fn hidden_values(
     search: &SearchRequest,
     answers: &[&[Leg]],
     facts: &IndexFacts,
+    known: &Supplement,
 ) -> Result<Option<HiddenValues>, ApiError> {
     let fields = search.hidden_fields(facts);
     let Some(key) = facts.shown_primary_key().filter(|_| !fields.is_empty()) else { return Ok(None) };
     let mut keys = Vec::new();
     for legs in answers {
-        let undecided = search.keys_to_read(legs, facts, key, &fields).map_err(merge_failed)?;
+        let undecided = search.keys_to_read(legs, facts, key, &fields, known).map_err(merge_failed)?;
         keys.extend(undecided.into_iter().map(key_text));
     }
     if keys.is_empty() {

@@ -28,6 +28,7 @@ fn request(visible: &Visibility, limit: usize) -> SearchMerge<'_> {
         key: Some("id"),
         semantic_ratio: None,
         hidden: None,
+        denied: None,
         distinct_total: None,
         counted: None,
         visible,

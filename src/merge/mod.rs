@@ -16,6 +16,7 @@
 //! | [`search`] | which hits make the page, and what stands around them |
 //! | [`rank`] | which of two hits comes first |
 //! | [`distinct`] | which values of the distinct attribute a hit has |
+//! | [`exactness`] | which hits begin with the query only on their node |
 //! | [`hidden`] | what fields that are not displayed say of a hit |
 //! | [`distinct_total`] | how many different values of it there are |
 //! | [`stages`] | where a hit ranks that one of several searches for one query found |
@@ -35,6 +36,7 @@
 pub mod distinct;
 pub mod distinct_total;
 pub mod documents;
+pub mod exactness;
 pub mod facet_search;
 pub mod facets;
 pub mod federated;

@@ -45,6 +45,11 @@ pub const HIDDEN_RULE: &[u8] = b"<hidden-rule-";
 /// Distances that differ by no more than this are equal: Meilisearch's allowance for the errors of positioning.
 const GEO_BUCKET_METRES: f64 = 1.0;
 
+/// What the exactness rule says of an attribute, as numbers that compare.
+const EXACT_MATCH: f64 = 3.0;
+const MATCHES_START: f64 = 2.0;
+const NO_EXACT_MATCH: f64 = 1.0;
+
 /// One rule's verdict on one hit, comparable between nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RuleKey<'a> {
@@ -160,6 +165,33 @@ impl<'a> RankKeys<'a> {
         self.keys.insert(place, RuleKey::Number(Kind::MatchingWords, matching_words));
     }
 
+    /// The place of the exactness rule, if it found an attribute that is the query or begins with it, in a hit that has all words
+    /// and, where typos rank before, none in them. Else fewer words than the query has may match for other reasons.
+    pub fn attribute_match(&self) -> Option<usize> {
+        let is_match = |key: &RuleKey| matches!(key, RuleKey::Number(Kind::MatchType, kind) if *kind > NO_EXACT_MATCH);
+        let place = self.keys.iter().position(is_match)?;
+        let lacks = |key: &RuleKey| matches!(key, RuleKey::Number(Kind::MatchingWords, words) if *words < self.max_matching_words);
+        let has_typo = |key: &RuleKey| matches!(key, RuleKey::Number(Kind::Typos, typos) if *typos < 0.0);
+        (!self.keys.iter().any(lacks) && !self.keys[..place].iter().any(has_typo)).then_some(place)
+    }
+
+    pub fn is_exact_match_at(&self, place: usize) -> bool {
+        matches!(self.keys.get(place), Some(RuleKey::Number(Kind::MatchType, kind)) if *kind == EXACT_MATCH)
+    }
+
+    /// Takes back a match of an attribute: see [`super::exactness`].
+    pub fn deny_attribute_match(&mut self, exact_words: u64) {
+        if let Some(place) = self.attribute_match() {
+            self.keys[place] = RuleKey::Number(Kind::MatchType, NO_EXACT_MATCH);
+            self.keys.insert(place + 1, RuleKey::Number(Kind::ExactWords, exact_words as f64));
+        }
+    }
+
+    /// Whether all rules before the one at `place` say the same.
+    pub fn agree_up_to(&self, other: &Self, place: usize) -> bool {
+        self.keys.get(..place).is_some_and(|before| other.keys.get(..place) == Some(before))
+    }
+
     /// Keys that were read elsewhere, in the order in which they are applied.
     pub fn new(keys: Vec<RuleKey<'a>>) -> Self {
         Self { keys, ..Self::default() }
@@ -200,9 +232,9 @@ impl<'a> Rule<'a> {
                 b"matchType" => {
                     rule.is_exactness = true;
                     rule.match_type = match raw {
-                        b"\"exactMatch\"" => Some(3.0),
-                        b"\"matchesStart\"" => Some(2.0),
-                        b"\"noExactMatch\"" => Some(1.0),
+                        b"\"exactMatch\"" => Some(EXACT_MATCH),
+                        b"\"matchesStart\"" => Some(MATCHES_START),
+                        b"\"noExactMatch\"" => Some(NO_EXACT_MATCH),
                         _ => None,
                     };
                 }

@@ -5,6 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use bytes::Bytes;
 
 use super::distinct::{self, DistinctValue, SeenValues};
+use super::exactness::{self, Denied};
 use super::facets::Facets;
 use super::hidden::HiddenValues;
 use super::json::{self, Cursor, Member};
@@ -28,6 +29,8 @@ pub struct SearchMerge<'r> {
     pub semantic_ratio: Option<f64>,
     /// What hits do not show and their order depends on, where it was found out.
     pub hidden: Option<&'r HiddenValues>,
+    /// Legs whose matches of attributes are denied: see [`exactness`].
+    pub denied: Option<&'r Denied>,
     /// The number of hits of different values of the distinct attribute, where it was counted: see [`super::distinct_total`].
     pub distinct_total: Option<u64>,
     /// The answers from which totals and facets add up, where they are not those with the hits: see [`threshold_total`].
@@ -61,10 +64,7 @@ impl Paging {
 
 /// Merges the legs' answers into the answer to the client.
 pub fn merge_searches(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -> Result<Bytes, MergeError> {
-    let answers = in_tie_order(legs)
-        .into_iter()
-        .map(|(n, leg)| LegAnswer::read(n, leg, request))
-        .collect::<Result<Vec<_>, _>>()?;
+    let answers = lists_of(legs, request)?;
     if answers.is_empty() {
         return Err(MergeError::NoLegs);
     }
@@ -73,6 +73,21 @@ pub fn merge_searches(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -
     let counted =
         counted.iter().enumerate().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect::<Result<Vec<_>, _>>()?;
     write_answer(&answers, &counted, &page, request, facts)
+}
+
+/// The legs' lists of hits, of which each is in order.
+pub(super) fn lists_of<'a>(legs: &'a [Leg], request: &SearchMerge) -> Result<Vec<LegAnswer<'a>>, MergeError> {
+    let mut lists = Vec::with_capacity(legs.len());
+    for (n, leg) in in_tie_order(legs) {
+        let answer = LegAnswer::read(n, leg, request)?;
+        match request.denied {
+            Some(denied) if denied.legs.contains(&n) => {
+                lists.extend(exactness::by_match(answer, denied.exact_words)?);
+            }
+            _ => lists.push(answer),
+        }
+    }
+    Ok(lists)
 }
 
 /// Merges the answers to several searches into the answer to the one that they stand for, each document being shown where it
@@ -116,8 +131,7 @@ pub fn keys_of_undecided<'a>(
         return Ok(Vec::new());
     }
     let request = &SearchMerge { key: Some(key), ..request.clone() };
-    let read = |(n, leg)| LegAnswer::read(n, leg, request);
-    let answers = in_tie_order(legs).into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let answers = lists_of(legs, request)?;
     if !is_distinct_hidden && !hidden_rules_decide(&answers, request, facts)? {
         return Ok(Vec::new());
     }
@@ -125,7 +139,12 @@ pub fn keys_of_undecided<'a>(
     Ok(keys.collect())
 }
 
-fn hidden_rules_decide(answers: &[LegAnswer], request: &SearchMerge, facts: &IndexFacts) -> Result<bool, MergeError> {
+/// Whether a rule by a field that is not displayed has to choose between hits of the page.
+pub(super) fn hidden_rules_decide(
+    answers: &[LegAnswer],
+    request: &SearchMerge,
+    facts: &IndexFacts,
+) -> Result<bool, MergeError> {
     let mut lists = RankedLists::open(answers, request)?;
     for position in 0..request.paging.positions(facts.max_total_hits).end {
         if lists.next(position)?.is_none() {
@@ -193,10 +212,12 @@ pub(super) struct LegAnswer<'a> {
     marked: Vec<Member>,
     /// Members of the answer in their order; that of `hits` too.
     envelope: Vec<Member>,
-    total: u64,
+    pub(super) total: u64,
     processing_time_ms: u64,
     /// What a words rule would say of all hits, if this leg is one of a stage.
     words: Option<StageWords>,
+    /// Set when matches of attributes are denied: how many exact words such a hit has.
+    pub(super) denied_match: Option<u64>,
 }
 
 impl<'a> LegAnswer<'a> {
@@ -211,6 +232,7 @@ impl<'a> LegAnswer<'a> {
             total: 0,
             processing_time_ms: 0,
             words: None,
+            denied_match: None,
         };
         read.scan(request).map_err(|error| MergeError::of_leg(leg, error))?;
         if read.member(b"hits").is_none() {
@@ -269,13 +291,42 @@ impl<'a> LegAnswer<'a> {
         hidden.unwrap_or_else(|| distinct::values_of(self.body, self.marked_of(hit), attribute))
     }
 
+    /// A list for some of the hits, with nothing around it.
+    pub(super) fn without_hits(&self) -> Self {
+        let (hits, envelope) = (Vec::new(), Vec::new());
+        Self { hits, marked: self.marked.clone(), envelope, total: 0, processing_time_ms: 0, ..*self }
+    }
+
+    /// Puts around the hits what stands around another's.
+    pub(super) fn take_envelope(&mut self, other: Self) {
+        self.envelope = other.envelope;
+        (self.total, self.processing_time_ms) = (other.total, other.processing_time_ms);
+    }
+
+    /// What a hit shows of its document.
+    pub(super) fn text_of(&self, hit: usize) -> &'a [u8] {
+        let Hit { start, end, .. } = self.hits[hit];
+        // Scores stand behind the document's own fields.
+        let scores =
+            self.marked_of(hit).iter().filter(|member| member.raw_key(self.body).starts_with(b"_rankingScore"));
+        &self.body[start..scores.map(|member| member.start).min().unwrap_or(end)]
+    }
+
+    /// What the node's details say of a hit.
+    pub(super) fn keys_from_node(&self, hit: usize) -> Result<RankKeys<'a>, MergeError> {
+        match self.details_of(hit) {
+            Some(details) => RankKeys::parse(details).map_err(|error| MergeError::of_leg(self.leg, error)),
+            None => Ok(RankKeys::default()),
+        }
+    }
+
     fn rank_keys(&self, hit: usize, request: &SearchMerge) -> Result<RankKeys<'a>, MergeError> {
-        let mut keys = match self.details_of(hit) {
-            Some(details) => RankKeys::parse(details).map_err(|error| MergeError::of_leg(self.leg, error))?,
-            None => RankKeys::default(),
-        };
+        let mut keys = self.keys_from_node(hit)?;
         if let Some(words) = self.words {
             words.rank_keys(&mut keys);
+        }
+        if let Some(exact_words) = self.denied_match {
+            keys.deny_attribute_match(exact_words);
         }
         if let Some(hidden) = request.hidden.filter(|_| keys.has_hidden()) {
             let key = self.key_of(hit, &hidden.primary_key).unwrap_or_default();
