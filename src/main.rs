@@ -5,6 +5,9 @@ use miroir::cli::{Cli, Command, ServeOptions};
 use miroir::conf::Config;
 use miroir::server::{self, RunOptions};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match (cli.command, cli.serve) {

@@ -2,12 +2,14 @@
 //!
 //! The other way is remote federated search: a coordinator, itself a Meilisearch, asks the same nodes and merges their
 //! answers. Both are asked the same queries of two words by the same number of clients in a closed loop, in rounds that
-//! alternate, so that both meet the same state of the machine; only their ratio means something.
+//! alternate, so that both meet the same state of the machine; only their ratio means something. A third side asks all nodes at
+//! once for what a merge needs and does nothing with their answers: no proxy can answer more.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{json, Value};
@@ -53,15 +55,18 @@ pub enum ThroughputError {
     NoQueries(String),
 }
 
-/// Searches a second of both sides, and of each round.
+/// Searches a second of all sides, in each round.
 #[derive(Debug, Serialize)]
 pub struct ThroughputReport {
     pub clients: usize,
     pub seconds: u64,
     pub cluster_per_second: Vec<f64>,
     pub federated_per_second: Vec<f64>,
+    pub nodes_at_once_per_second: Vec<f64>,
     /// All rounds of the cluster over all rounds of the coordinator.
     pub ratio: f64,
+    /// All rounds of the cluster over all rounds of the nodes asked at once.
+    pub ratio_to_nodes_at_once: f64,
 }
 
 /// Measures. The queries are made out of the documents that the cluster serves.
@@ -73,39 +78,54 @@ pub async fn run(options: Options) -> Result<ThroughputReport, ThroughputError> 
     if queries.is_empty() {
         return Err(ThroughputError::NoQueries(options.index));
     }
+    for node in &options.nodes {
+        join_network(&Client::new(node.clone())?).await?;
+    }
+    join_network(&coordinator).await?;
     name_remotes(&coordinator, &options.nodes).await?;
-    let searches = queries.iter().map(|query| json_bytes(&search(query))).collect();
-    let federated = queries.iter().map(|query| json_bytes(&federated(query, &options))).collect();
-    let search_path = format!("/indexes/{}/search", options.index);
+    let bodies = |body: &dyn Fn(&str) -> Object| queries.iter().map(|query| json_bytes(&body(query))).collect();
+    let nodes = options.nodes.iter().map(|node| Client::new(node.clone())).collect::<Result<_, _>>()?;
+    let path = format!("/indexes/{}/search", options.index);
+    let side = |servers, path: &str, bodies| Arc::new(Side { servers, path: path.to_owned(), bodies });
     let sides = [
-        Arc::new(Side { client: cluster, path: search_path, bodies: searches }),
-        Arc::new(Side { client: coordinator, path: "/multi-search".to_owned(), bodies: federated }),
+        side(vec![cluster], &path, bodies(&search)),
+        side(vec![coordinator], "/multi-search", bodies(&|query| federated(query, &options))),
+        side(nodes, &path, bodies(&leg)),
     ];
     for side in &sides {
         for n in 0..WARM_UP_QUERIES {
             side.ask(n).await?;
         }
     }
-    let mut per_second = [Vec::new(), Vec::new()];
+    let mut per_second = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..options.rounds.max(1) {
-        // Which side begins changes, so that neither always follows the other.
-        for turn in [round % 2, (round + 1) % 2] {
+        // Which side begins changes, so that none always follows the same other.
+        for turn in 0..sides.len() {
+            let turn = (round + turn) % sides.len();
             per_second[turn].push(throughput(&sides[turn], &options).await?);
         }
     }
-    let [cluster_per_second, federated_per_second] = per_second;
+    let [cluster_per_second, federated_per_second, nodes_at_once_per_second] = per_second;
     let sum = |rounds: &[f64]| rounds.iter().sum::<f64>();
+    let cluster_over = |rounds: &[f64]| sum(&cluster_per_second) / sum(rounds).max(f64::MIN_POSITIVE);
     Ok(ThroughputReport {
         clients: options.clients,
         seconds: options.seconds,
-        ratio: sum(&cluster_per_second) / sum(&federated_per_second).max(f64::MIN_POSITIVE),
+        ratio: cluster_over(&federated_per_second),
+        ratio_to_nodes_at_once: cluster_over(&nodes_at_once_per_second),
         cluster_per_second,
         federated_per_second,
+        nodes_at_once_per_second,
     })
 }
 
 fn search(query: &str) -> Object {
     object(json!({ "q": query, "limit": LIMIT }))
+}
+
+/// What a node is asked for, so that its answer can be merged.
+fn leg(query: &str) -> Object {
+    object(json!({ "q": query, "limit": LIMIT, "showRankingScoreDetails": true }))
 }
 
 /// The same search, of all nodes, as the coordinator takes it.
@@ -128,10 +148,14 @@ fn remote(n: usize) -> String {
     format!("node-{n}")
 }
 
+/// Lets a server ask others, or be asked by them.
+async fn join_network(server: &Client) -> Result<(), ThroughputError> {
+    let features = json!({ "network": true }).to_string();
+    expect_success(server, server.send_json(Method::PATCH, "/experimental-features", features).await?)
+}
+
 /// Tells the coordinator which servers it may ask.
 async fn name_remotes(coordinator: &Client, nodes: &[Server]) -> Result<(), ThroughputError> {
-    let features = json!({ "network": true }).to_string();
-    expect_success(coordinator, coordinator.send_json(Method::PATCH, "/experimental-features", features).await?)?;
     let of_node = |(n, node): (usize, &Server)| (remote(n), json!({ "url": node.url, "searchApiKey": node.key }));
     let remotes: Object = nodes.iter().enumerate().map(of_node).collect();
     let network = json!({ "self": "coordinator", "remotes": remotes }).to_string();
@@ -149,7 +173,8 @@ fn expect_success(client: &Client, answer: Answer) -> Result<(), ThroughputError
 
 /// Whoever answers searches, with what it is asked.
 struct Side {
-    client: Client,
+    /// Each is asked everything; an answer is complete when all have answered.
+    servers: Vec<Client>,
     path: String,
     bodies: Vec<Vec<u8>>,
 }
@@ -157,8 +182,11 @@ struct Side {
 impl Side {
     /// Asks the query of this number, and looks at the answer.
     async fn ask(&self, n: usize) -> Result<(), ThroughputError> {
-        let body = self.bodies[n % self.bodies.len()].clone();
-        expect_success(&self.client, self.client.send_json(Method::POST, &self.path, body).await?)
+        let body = &self.bodies[n % self.bodies.len()];
+        let answers = self.servers.iter().map(|server| async move {
+            expect_success(server, server.send_json(Method::POST, &self.path, body.clone()).await?)
+        });
+        try_join_all(answers).await.map(drop)
     }
 }
 
@@ -192,11 +220,13 @@ async fn throughput(side: &Arc<Side>, options: &Options) -> Result<f64, Throughp
 impl fmt::Display for ThroughputReport {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{} client(s), {} s a turn, searches per second", self.clients, self.seconds)?;
-        writeln!(out, "{:>6} {:>10} {:>10}", "round", "cluster", "federated")?;
-        for (n, (cluster, federated)) in self.cluster_per_second.iter().zip(&self.federated_per_second).enumerate() {
-            writeln!(out, "{:>6} {cluster:>10.0} {federated:>10.0}", n + 1)?;
+        writeln!(out, "{:>6} {:>10} {:>10} {:>10}", "round", "cluster", "federated", "at once")?;
+        let others = self.federated_per_second.iter().zip(&self.nodes_at_once_per_second);
+        for (n, (cluster, (federated, at_once))) in self.cluster_per_second.iter().zip(others).enumerate() {
+            writeln!(out, "{:>6} {cluster:>10.0} {federated:>10.0} {at_once:>10.0}", n + 1)?;
         }
-        writeln!(out, "the cluster answers {:.2} times as many as remote federated search", self.ratio)
+        writeln!(out, "the cluster answers {:.2} times as many as remote federated search", self.ratio)?;
+        writeln!(out, "and {:.2} times as many as all nodes asked at once, unmerged", self.ratio_to_nodes_at_once)
     }
 }
 
