@@ -20,7 +20,7 @@ use crate::settings::sequential::Withheld;
 use crate::settings::{features, SettingsLocks};
 use crate::store::{self, Store};
 use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
-use crate::writes::{Quorum, ReplicaLogs, WriteOrder};
+use crate::writes::{LateTurns, Quorum, ReplicaLogs, WriteOrder};
 
 /// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
 const WRITE_TIMEOUT_FACTOR: u32 = 6;
@@ -52,6 +52,8 @@ pub struct App {
     pub view: ArcSwap<ConfigView>,
     /// Writes under way, and which of them wait for which.
     pub order: WriteOrder,
+    /// Turns of refused writes that a node may still execute.
+    pub late_turns: LateTurns,
     /// What each node still has to be given.
     pub logs: ReplicaLogs,
     /// What the bodies of all requests may hold together.
@@ -132,6 +134,7 @@ impl App {
             settings_locks,
             view,
             order,
+            late_turns: LateTurns::default(),
             logs,
             body_memory,
             keys_under_way,

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use loadtest::stub::Fault;
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::{json, Value};
 use support::{wait_until, Fleet, FleetOptions, TASK_PATIENCE};
@@ -216,6 +217,36 @@ fn a_leg_that_timed_out_and_was_executed_makes_no_second_node_task() {
             // The client was told that its write may have been taken in part; whoever took it, took it once.
             assert!(made.iter().all(|&tasks| tasks <= 1), "replication factor {replication_factor}: {made:?}");
         }
+    }
+}
+
+#[test]
+fn a_node_that_executes_a_request_long_after_its_time_makes_one_task_of_it() {
+    for replication_factor in [1, 2] {
+        let settings = "  scatter: { node_timeout_ms: 300 }\n".to_owned();
+        let fleet = filled(&FleetOptions { replication_factor, settings, stubs: true, ..FleetOptions::default() });
+        let client = fleet.client().clone();
+        let before = node_tasks(&fleet, 0);
+        // The node answers everything else meanwhile, so that its task list can be read: there is nothing in it yet.
+        fleet.stub(0).set_fault(Fault::WritesHeld);
+        let writing = std::thread::spawn({
+            let client = client.clone();
+            move || client.post("/indexes/i/documents", documents(0..200, 2))
+        });
+        wait_until("the leg has timed out", TASK_PATIENCE, || fleet.proxy_log().contains("did not answer within"));
+        // Time enough for what should not happen: the same request once more.
+        std::thread::sleep(Duration::from_secs(2));
+        fleet.stub(0).set_fault(Fault::None);
+        let answer = writing.join().unwrap();
+        let is_taken = answer.status == 202;
+        assert!(is_taken || replication_factor == 1, "{}", answer.text);
+        // Later writes of the same documents come after the late one, wherever it is.
+        client.succeed(client.post("/indexes/i/documents", documents(0..200, 3)));
+        fleet.await_recovery();
+        fleet.await_tasks();
+        assert_eq!(node_tasks(&fleet, 0) - before, 2, "replication factor {replication_factor}");
+        let copies = copies(&fleet, "i");
+        assert!(copies.values().all(|(_, document)| document["version"] == 3), "{copies:?}");
     }
 }
 

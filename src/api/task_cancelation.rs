@@ -168,7 +168,7 @@ async fn tell(app: &App, leg: &Leg) -> (NodeId, u8, Result<Acknowledgement, Erro
                 outcome = Err(error.body);
                 break;
             }
-            Delivery::NotSent | Delivery::InDoubt => {}
+            Delivery::NotSent | Delivery::InDoubt | Delivery::Late(_) => {}
         }
     }
     (leg.id.clone(), leg.step, outcome)

@@ -39,7 +39,7 @@ pub use node_client::{LegError, NodeAnswer, NodeClient, NodeRequest, CONNECT_TIM
 pub use node_keys::{is_refusal, PresentedKey};
 pub use read::{Read, ReadKind, ReadLeg, ReadOutcome};
 pub use replica_choice::{Query, Strategy};
-pub use write::Delivery;
+pub use write::{Delivery, LateAnswer};
 
 /// Limits of legs and reads.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ pub struct SelectionOptions {
 /// Everything that a fan-out needs.
 pub struct Scatter {
     pub cluster: Arc<Cluster>,
-    pub nodes: NodeClient,
+    pub nodes: Arc<NodeClient>,
     pub health: HealthBoard,
     pub limits: LegLimits,
     pub metrics: Arc<Metrics>,
@@ -96,7 +96,7 @@ impl Scatter {
         }
         Self {
             cluster,
-            nodes,
+            nodes: Arc::new(nodes),
             health,
             limits,
             metrics,
@@ -146,7 +146,19 @@ impl Scatter {
         expected: Expected,
     ) -> Result<NodeAnswer, LegError> {
         let started = Instant::now();
-        let mut result = self.nodes.send(node, request, deadline, repeatable).await;
+        let result = self.nodes.send(node, request, deadline, repeatable).await;
+        self.judged(node, request, started, result, expected)
+    }
+
+    /// What a leg's end tells about the node's health and speed.
+    fn judged(
+        &self,
+        node: NodeIndex,
+        request: &NodeRequest,
+        started: Instant,
+        mut result: Result<NodeAnswer, LegError>,
+        expected: Expected,
+    ) -> Result<NodeAnswer, LegError> {
         if let Ok(answer) = &mut result {
             answer.took = started.elapsed();
         }

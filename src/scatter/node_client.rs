@@ -10,7 +10,7 @@ use http::Method;
 use pingora::connectors::TransportConnector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::v1::client::HttpSession;
-use pingora::protocols::Stream;
+use pingora::protocols::{Stream, TcpKeepalive};
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use super::idle_connections::IdleConnections;
@@ -28,6 +28,18 @@ pub const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time to connect to a node. Nodes stand nearby; one that does not accept within a second is as good as gone.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Probes of a connection on which nothing comes: a machine that has gone, or come back without it, is noticed within half a
+/// minute, where a late answer is awaited for longer than that. One whose server hangs answers them.
+fn keepalive() -> TcpKeepalive {
+    TcpKeepalive {
+        idle: Duration::from_secs(10),
+        interval: Duration::from_secs(5),
+        count: 3,
+        #[cfg(target_os = "linux")]
+        user_timeout: Duration::ZERO,
+    }
+}
 
 /// A request as a node gets it. The body is a rope: replicas of one shard share its buffers.
 #[derive(Clone, Debug)]
@@ -151,6 +163,7 @@ impl NodeClient {
         peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.idle_timeout = Some(IDLE_CONNECTION_TIMEOUT);
+        peer.options.tcp_keepalive = Some(keepalive());
         peer.group_key = super::idle_connections::this_thread();
         Ok(peer)
     }
@@ -188,7 +201,13 @@ impl NodeClient {
         }
     }
 
-    async fn exchange(&self, node: NodeIndex, request: &NodeRequest, repeatable: bool) -> Result<NodeAnswer, LegError> {
+    /// The same without a deadline; the caller has one.
+    pub(super) async fn exchange(
+        &self,
+        node: NodeIndex,
+        request: &NodeRequest,
+        repeatable: bool,
+    ) -> Result<NodeAnswer, LegError> {
         let id = &self.targets[node.0 as usize].id;
         let peer = self.peer(node).await?;
         let mut refusals = 0;

@@ -1,12 +1,24 @@
 //! One request of a write to one node, and what is known of it afterwards.
+//!
+//! A node that lets a request wait may execute it at any later time, and its task list says nothing of what it has not begun.
+//! The only one who tells is the connection: as long as it stands, the answer is awaited on it, however late it is.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pingora::time::timeout;
 use serde::Deserialize;
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 
-use super::{Expected, LegError, NodeRequest, Scatter};
-use crate::cluster::NodeIndex;
+use super::{Expected, LegError, NodeAnswer, NodeRequest, Scatter};
+use crate::cluster::{NodeId, NodeIndex};
 use crate::error::ApiError;
 use crate::tasks::Acknowledgement;
+
+/// How long an answer is awaited after the request's own time is up. A node that hangs for longer is restarted by somebody, which
+/// ends the connection.
+const LATE_ANSWER_WAIT: Duration = Duration::from_secs(600);
 
 /// What became of a request that was to make a task on a node.
 #[derive(Debug)]
@@ -17,8 +29,66 @@ pub enum Delivery {
     Refused(ApiError),
     /// The node has not seen it.
     NotSent,
-    /// The node may have executed it.
+    /// The connection has ended without an answer: the node may have executed it.
     InDoubt,
+    /// The node has not answered in time, and may execute it yet.
+    Late(LateAnswer),
+}
+
+impl Delivery {
+    fn of(result: Result<NodeAnswer, LegError>, node: &str) -> Self {
+        match result {
+            Ok(answer) if answer.is_success() => match serde_json::from_slice::<TaskSummary>(&answer.body) {
+                Ok(TaskSummary { task_uid, enqueued_at }) => {
+                    Delivery::Acknowledged(Acknowledgement { uid: task_uid, enqueued_at: Some(enqueued_at) })
+                }
+                Err(error) => {
+                    log::warn!("node {node} acknowledged a write in a way that cannot be read: {error}");
+                    Delivery::InDoubt
+                }
+            },
+            Ok(answer) if answer.status < 500 => Delivery::Refused(ApiError::from_node(answer.status, &answer.body)),
+            Err(LegError::Connect { .. } | LegError::KeyRefused { .. }) => Delivery::NotSent,
+            Ok(_) | Err(_) => Delivery::InDoubt,
+        }
+    }
+
+    /// Whether the node has it, or may have it, or may come to have it.
+    pub fn may_be_executed(&self) -> bool {
+        matches!(self, Delivery::Acknowledged(_) | Delivery::InDoubt | Delivery::Late(_))
+    }
+}
+
+/// An answer that is still awaited. Who drops it hangs up.
+#[derive(Debug)]
+pub struct LateAnswer(JoinHandle<Delivery>);
+
+impl LateAnswer {
+    /// What has become of the request, which is never `Late`, or itself if that is not known within `time`.
+    pub async fn within(mut self, time: Duration) -> Result<Delivery, Self> {
+        match tokio::time::timeout(time, &mut self.0).await {
+            Ok(Ok(delivery)) => Ok(delivery),
+            // It was ended with its runtime.
+            Ok(Err(_)) => Ok(Delivery::InDoubt),
+            Err(_) => Err(self),
+        }
+    }
+
+    /// Returns when it is known what has become of the request, or when no answer is awaited any more.
+    pub async fn ended(mut self) {
+        // Whether it was answered or ended with its runtime makes no difference.
+        let _ = (&mut self.0).await;
+    }
+
+    pub fn is_known(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+impl Drop for LateAnswer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The part of a node's task summary that matters here.
@@ -33,22 +103,24 @@ struct TaskSummary {
 impl Scatter {
     /// Sends a request that makes a task, once.
     pub async fn deliver(&self, node: NodeIndex, request: &NodeRequest) -> Delivery {
-        match self.leg(node, request, self.limits.write_timeout, false, Expected::Anything).await {
-            Ok(answer) if answer.is_success() => match serde_json::from_slice::<TaskSummary>(&answer.body) {
-                Ok(TaskSummary { task_uid, enqueued_at }) => {
-                    Delivery::Acknowledged(Acknowledgement { uid: task_uid, enqueued_at: Some(enqueued_at) })
-                }
-                Err(error) => {
-                    log::warn!(
-                        "node {} acknowledged a write in a way that cannot be read: {error}",
-                        self.health.id(node)
-                    );
-                    Delivery::InDoubt
-                }
-            },
-            Ok(answer) if answer.status < 500 => Delivery::Refused(ApiError::from_node(answer.status, &answer.body)),
-            Err(LegError::Connect { .. } | LegError::KeyRefused { .. }) => Delivery::NotSent,
-            Ok(_) | Err(_) => Delivery::InDoubt,
+        let (started, after) = (Instant::now(), self.limits.write_timeout);
+        let id = self.health.id(node).to_owned();
+        let mut exchange = Box::pin({
+            let (nodes, request) = (Arc::clone(&self.nodes), request.clone());
+            async move { nodes.exchange(node, &request, false).await }
+        });
+        match timeout(after, exchange.as_mut()).await {
+            Ok(result) => Delivery::of(self.judged(node, request, started, result, Expected::Anything), &id),
+            Err(_) => {
+                let late = LegError::Timeout { node: NodeId::new(&id), after };
+                drop(self.judged(node, request, started, Err(late), Expected::Anything));
+                Delivery::Late(LateAnswer(tokio::spawn(async move {
+                    match tokio::time::timeout(LATE_ANSWER_WAIT, exchange).await {
+                        Ok(result) => Delivery::of(result, &id),
+                        Err(_) => Delivery::InDoubt,
+                    }
+                })))
+            }
         }
     }
 }

@@ -149,6 +149,10 @@ async fn send(
     let uid = match app.scatter.deliver(node, &request).await {
         Delivery::Acknowledged(acknowledgement) => acknowledgement.uid,
         Delivery::Refused(error) => return Ok(Err(error.to_string())),
+        Delivery::Late(late) => {
+            app.late_turns.hold(turn, vec![late]);
+            return Ok(Err("it does not answer".to_owned()));
+        }
         Delivery::NotSent | Delivery::InDoubt => return Ok(Err("it does not answer".to_owned())),
     };
     app.logs.numbered(node, Some(uid));

@@ -13,7 +13,7 @@ use super::request::{node_request, Reach, Spread, Write};
 use crate::app::App;
 use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
-use crate::scatter::Delivery;
+use crate::scatter::{Delivery, LateAnswer};
 use crate::store::{Change, IndexChange, PayloadId, PayloadPart, StoreError};
 use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHead, Task, TaskKind};
 
@@ -50,6 +50,10 @@ pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, Api
     let taken =
         if is_single { delivering.deliver_single_copies().await } else { delivering.deliver_to_replicas().await };
     match &taken {
+        // A node may execute it yet, after whatever would come next: that waits until it is known.
+        Err(_) if delivering.is_late() => {
+            app.late_turns.hold(turn, delivering.take_late().into_iter().map(|(_, _, late)| late).collect())
+        }
         // Let go of when the last node has been given it.
         Ok(taken) if spread == Spread::NodeAfterNode => {
             app.withheld.put(taken.task.uid, turn);
@@ -181,7 +185,7 @@ impl<'a> Delivering<'a> {
         if !self.standing().missing.is_empty() && self.refusal().is_none() {
             self.settle_doubts().await;
             // What is surely not on a node is sent once more before the client is troubled with it.
-            if !self.is_anywhere(|delivery| matches!(delivery, Delivery::InDoubt)) {
+            if !self.is_anywhere(|delivery| matches!(delivery, Delivery::InDoubt | Delivery::Late(_))) {
                 self.send().await;
             }
         }
@@ -207,7 +211,7 @@ impl<'a> Delivering<'a> {
         if !self.standing().missing.is_empty() {
             self.settle_doubts().await;
         }
-        if !self.is_anywhere(|delivery| matches!(delivery, Delivery::Acknowledged(_) | Delivery::InDoubt)) {
+        if !self.is_anywhere(Delivery::may_be_executed) {
             self.app.tasks.withdraw(task.uid).await?;
             self.app.hide_conclusion(&task);
             let missing = self.standing().missing;
@@ -223,6 +227,9 @@ impl<'a> Delivering<'a> {
             )),
         };
         let settled = self.settle(task.uid, refused.clone()).await;
+        for (node, step, late) in self.take_late() {
+            self.app.logs.await_answer(node, (task.uid, step), late);
+        }
         // Whatever the store said: nothing may overtake what a node has not been given.
         let followed = self.app.tasks.followed(task.uid);
         if let (Some(followed), Spread::SideBySide) = (&followed, self.write.spread) {
@@ -317,6 +324,10 @@ impl<'a> Delivering<'a> {
                 match leg.delivery {
                     Delivery::Acknowledged(acknowledgement) => app.logs.numbered(*node, Some(acknowledgement.uid)),
                     // A node never gets a later request of a write without the earlier ones.
+                    Delivery::InDoubt => {
+                        app.logs.broke(*node);
+                        break;
+                    }
                     _ => break,
                 }
             }
@@ -324,11 +335,23 @@ impl<'a> Delivering<'a> {
         join_all(sent).await;
     }
 
-    /// Looks for legs in doubt on their nodes; those that are there count as acknowledged, those that are not as not sent.
+    /// Waits some more for late answers, and looks for legs in doubt on their nodes; those that are there count as acknowledged,
+    /// those that are not as not sent.
     async fn settle_doubts(&mut self) {
         let (app, heads, marker, node_uid) = (self.app, &self.heads, &self.marker, &self.write.node_uid);
         let looked_for = self.nodes.iter_mut().map(|Part { node, doubt, legs, .. }| async move {
-            for leg in legs.iter_mut().filter(|leg| matches!(leg.delivery, Delivery::InDoubt)) {
+            for leg in legs.iter_mut() {
+                leg.delivery = match std::mem::replace(&mut leg.delivery, Delivery::NotSent) {
+                    Delivery::Late(late) => match late.within(app.scatter.limits.read_timeout).await {
+                        Ok(delivery) => delivery,
+                        Err(late) => Delivery::Late(late),
+                    },
+                    known => known,
+                };
+                if !matches!(leg.delivery, Delivery::InDoubt) {
+                    continue;
+                }
+                app.logs.broke(*node);
                 let head = &heads[leg.step as usize];
                 match lookup::find(app, *node, node_uid, head, marker, *doubt).await {
                     Ok(Some(acknowledgement)) => leg.delivery = Delivery::Acknowledged(acknowledgement),
@@ -338,6 +361,24 @@ impl<'a> Delivering<'a> {
             }
         });
         join_all(looked_for).await;
+    }
+
+    fn is_late(&self) -> bool {
+        self.is_anywhere(|delivery| matches!(delivery, Delivery::Late(_)))
+    }
+
+    /// The answers that are still owed, with whose they are. Their legs stay in doubt.
+    fn take_late(&mut self) -> Vec<(NodeIndex, u8, LateAnswer)> {
+        let mut taken = Vec::new();
+        for Part { node, legs, .. } in &mut self.nodes {
+            for leg in legs {
+                match std::mem::replace(&mut leg.delivery, Delivery::InDoubt) {
+                    Delivery::Late(late) => taken.push((*node, leg.step, late)),
+                    known => leg.delivery = known,
+                }
+            }
+        }
+        taken
     }
 
     fn is_anywhere(&self, wanted: impl Fn(&Delivery) -> bool) -> bool {
@@ -431,7 +472,7 @@ impl Outcome {
             Delivery::Acknowledged(acknowledgement) => Outcome::Acknowledged(*acknowledgement),
             Delivery::Refused(error) => Outcome::Refused(error.clone()),
             Delivery::NotSent => Outcome::NotSent,
-            Delivery::InDoubt => Outcome::InDoubt,
+            Delivery::InDoubt | Delivery::Late(_) => Outcome::InDoubt,
         }
     }
 }

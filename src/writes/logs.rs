@@ -1,12 +1,14 @@
 //! What each node still has to be given, in order: a view of the undelivered legs of all tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::cluster::{NodeIndex, TaskUid, Topology};
+use crate::scatter::LateAnswer;
 use crate::tasks::{NodeTask, Task};
 
 /// An entry's place in its node's log. Conflicting writes get their task uids in the order in which they are to be applied.
@@ -17,11 +19,18 @@ pub struct ReplicaLogs {
     nodes: Vec<NodeLog>,
 }
 
-#[derive(Default)]
 struct NodeLog {
     state: Mutex<LogState>,
     /// Tells the one who replays the log that there is something in it.
     grown: Notify,
+    late: Mutex<LateAnswers>,
+}
+
+/// What may yet be executed without standing in the node's task list.
+struct LateAnswers {
+    awaited: HashMap<Place, LateAnswer>,
+    /// When a connection to the node last ended under a request: of this process, or of the one before it.
+    broken_at: Instant,
 }
 
 #[derive(Default)]
@@ -50,7 +59,12 @@ pub struct Backlog {
 
 impl ReplicaLogs {
     pub fn new(topology: &Topology) -> Self {
-        Self { nodes: topology.nodes.iter().map(|_| NodeLog::default()).collect() }
+        let log = |_| NodeLog {
+            state: Mutex::default(),
+            grown: Notify::new(),
+            late: Mutex::new(LateAnswers { awaited: HashMap::new(), broken_at: Instant::now() }),
+        };
+        Self { nodes: topology.nodes.iter().map(log).collect() }
     }
 
     /// Takes up the undelivered legs of `task`.
@@ -109,6 +123,33 @@ impl ReplicaLogs {
     /// Highest number that the node has given, if that is known; `Some(None)` if it has given none.
     pub fn highest(&self, node: NodeIndex) -> Option<Option<u32>> {
         self.state(node).highest
+    }
+
+    /// Keeps the answer that a node still owes to the request in this place.
+    pub fn await_answer(&self, node: NodeIndex, place: Place, late: LateAnswer) {
+        let mut answers = self.late(node);
+        // Nobody has asked for these: their tasks were over before.
+        answers.awaited.retain(|_, late| !late.is_known());
+        answers.awaited.insert(place, late);
+    }
+
+    /// The answer that the node owes to the request in this place.
+    pub fn awaited_answer(&self, node: NodeIndex, place: Place) -> Option<LateAnswer> {
+        self.late(node).awaited.remove(&place)
+    }
+
+    /// A connection to the node has ended under a request.
+    pub fn broke(&self, node: NodeIndex) {
+        self.late(node).broken_at = Instant::now();
+    }
+
+    /// When a connection to the node last ended under a request, or may have.
+    pub fn broken_at(&self, node: NodeIndex) -> Instant {
+        self.late(node).broken_at
+    }
+
+    fn late(&self, node: NodeIndex) -> MutexGuard<'_, LateAnswers> {
+        self.nodes[node.0 as usize].late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self, node: NodeIndex) -> MutexGuard<'_, LogState> {

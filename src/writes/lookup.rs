@@ -1,7 +1,10 @@
 //! Finds a request that got no answer in its node's own task list, so that it is not executed twice.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex};
@@ -13,6 +16,10 @@ const PAGE: u32 = 1_000;
 /// Pages that are looked through: the request is among the newest tasks of its index and kind, unless others made a hundred
 /// thousand since.
 const PAGES_MAX: u32 = 100;
+
+/// How long after its connection has ended a request may still be on its way into the node's task list: it stands in the node's
+/// socket, or the documents are being read. What takes longer than that was never taken in whole.
+const REGISTERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a node's task list says nothing about a request.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +51,30 @@ impl ListedTask {
     }
 }
 
-/// The task that the node made of a request; `None` if it has made none.
+/// The task that the node made of a request whose connection has ended; `None` if it has made none and will make none.
+pub async fn find(
+    app: &App,
+    node: NodeIndex,
+    node_uid: &IndexUid,
+    head: &RequestHead,
+    marker: &str,
+    doubt: Doubt,
+) -> Result<Option<Acknowledgement>, Unknown> {
+    let settled = app.logs.broken_at(node) + REGISTERED_WITHIN;
+    let asked_at = Instant::now();
+    let found = look(app, node, node_uid, head, marker, doubt).await?;
+    if found.is_some() || asked_at >= settled {
+        return Ok(found);
+    }
+    tokio::time::sleep_until(settled).await;
+    look(app, node, node_uid, head, marker, doubt).await
+}
+
+/// What the node's task list says now.
 ///
 /// Where the route takes `customMetadata` the write's marker names it. Elsewhere it is the oldest one of its index and kind above
 /// the number that was the node's highest before: such writes concern a whole index and go out one at a time.
-pub async fn find(
+async fn look(
     app: &App,
     node: NodeIndex,
     node_uid: &IndexUid,

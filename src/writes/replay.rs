@@ -26,6 +26,8 @@ const SIDE_BY_SIDE_MAX: usize = 16;
 const ENTRIES_BYTES_MAX: u64 = 16 << 20;
 /// Entries of a dropped log that are struck off in one commit.
 const DROPPED_PER_COMMIT: usize = 1_000;
+/// How long a replay waits for a late answer before it looks at the rest of the log again.
+const LATE_ANSWER_PAUSE: Duration = Duration::from_secs(1);
 /// How often a node is looked at that has nothing in its log, or is away.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often tasks are told that a node is still away: some got their leg acknowledged just before it left.
@@ -81,6 +83,8 @@ enum Stop {
     Lookup(#[from] lookup::Unknown),
     #[error("the node did not take task {0}")]
     NotTaken(TaskUid),
+    #[error("the node has not answered yet whether it takes task {0}")]
+    Late(TaskUid),
 }
 
 struct Replaying<'a> {
@@ -205,6 +209,9 @@ impl Replaying<'_> {
         let Some(head) = replay.heads.get(entry.step as usize) else {
             return Ok(Replayed::Refused(never_sent(self.id)));
         };
+        if let Some(known) = self.late_answer(entry).await? {
+            return Ok(known);
+        }
         if let Some(doubt) = entry.leg.doubt {
             let doubt = Doubt { after: doubt.after.max(floor) };
             let found = lookup::find(self.app, self.node, node_uid, head, &replay.marker, doubt).await?;
@@ -216,7 +223,34 @@ impl Replaying<'_> {
         match self.app.scatter.deliver(self.node, &node_request(head, &parts, &entry.leg.shards)).await {
             Delivery::Acknowledged(acknowledgement) => Ok(Replayed::Acknowledged(acknowledgement)),
             Delivery::Refused(error) => Ok(Replayed::Refused(error.body)),
-            Delivery::NotSent | Delivery::InDoubt => Err(Stop::NotTaken(entry.task)),
+            Delivery::NotSent => Err(Stop::NotTaken(entry.task)),
+            Delivery::InDoubt => {
+                self.app.logs.broke(self.node);
+                Err(Stop::NotTaken(entry.task))
+            }
+            Delivery::Late(late) => {
+                self.app.logs.await_answer(self.node, (entry.task, entry.step), late);
+                Err(Stop::Late(entry.task))
+            }
+        }
+    }
+
+    /// What the node said late to an earlier attempt, if there was one whose answer is owed. Until it is known nothing is sent again.
+    async fn late_answer(&self, entry: &Entry) -> Result<Option<Replayed>, Stop> {
+        let (logs, place) = (&self.app.logs, (entry.task, entry.step));
+        let Some(late) = logs.awaited_answer(self.node, place) else { return Ok(None) };
+        match late.within(LATE_ANSWER_PAUSE).await {
+            Ok(Delivery::Acknowledged(acknowledgement)) => Ok(Some(Replayed::Acknowledged(acknowledgement))),
+            Ok(Delivery::Refused(error)) => Ok(Some(Replayed::Refused(error.body))),
+            Ok(Delivery::NotSent) => Ok(None),
+            Ok(Delivery::InDoubt | Delivery::Late(_)) => {
+                logs.broke(self.node);
+                Ok(None)
+            }
+            Err(late) => {
+                logs.await_answer(self.node, place, late);
+                Err(Stop::Late(entry.task))
+            }
         }
     }
 
