@@ -20,6 +20,7 @@ use crate::settings::sequential::Withheld;
 use crate::settings::{features, SettingsLocks};
 use crate::store::{self, Store};
 use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
+use crate::webhooks::Webhooks;
 use crate::writes::{LateTurns, Quorum, ReplicaLogs, WriteOrder};
 
 /// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
@@ -40,6 +41,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub gate: Arc<Gate>,
+    /// Who is told of tasks that have ended.
+    pub webhooks: Arc<Webhooks>,
     /// How the records of indexes change.
     pub catalog: Catalog,
     /// Changes of settings that go to one node after another.
@@ -94,6 +97,8 @@ impl App {
         let aliases = store.aliases().await?.into_iter().map(|alias| (alias.name.clone(), alias));
         let cluster = Arc::new(Cluster::new(snapshot.with_aliases(aliases.collect())));
         let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl, Arc::clone(&cluster)).await?;
+        let webhooks = Arc::new(Webhooks::open(Arc::clone(&store)).await?);
+        tasks.tell_ends_while(webhooks.are_there());
         let topology = Arc::clone(&cluster.snapshot().topology);
         let logs = ReplicaLogs::new(&topology);
         tasks.undelivered().iter().for_each(|task| logs.add(&topology, task));
@@ -128,6 +133,7 @@ impl App {
             tasks,
             metrics,
             gate,
+            webhooks,
             catalog,
             withheld: Withheld::default(),
             changing_features: Default::default(),

@@ -26,4 +26,5 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod tasks;
+pub mod webhooks;
 pub mod writes;

@@ -39,6 +39,9 @@ pub struct Metrics {
     pub settings_drift: IntCounter,
     pub settings_repairs: IntCounterVec,
     pub settings_diverged: IntGauge,
+    pub webhook_calls: IntCounterVec,
+    pub webhook_given_up: IntCounter,
+    pub webhook_waiting: IntGauge,
     pub query_plan_one_node: IntCounter,
     pub explain_requests: IntCounterVec,
 }
@@ -156,6 +159,15 @@ impl Metrics {
                 "miroir_settings_diverged_indexes",
                 "Indexes whose settings differ between nodes; to be alerted on",
             )?,
+            webhook_calls: IntCounterVec::new(
+                Opts::new("miroir_webhook_calls_total", "Calls of webhooks: succeeded, failed"),
+                &["outcome"],
+            )?,
+            webhook_given_up: IntCounter::new(
+                "miroir_webhook_given_up_total",
+                "Times that a webhook was not told of a task: it was away for too long",
+            )?,
+            webhook_waiting: IntGauge::new("miroir_webhook_waiting", "Tasks that webhooks have yet to be told of")?,
             query_plan_one_node: IntCounter::new(
                 "miroir_query_plan_one_node_total",
                 "Searches that one node answered alone, as the client asked",
@@ -198,7 +210,10 @@ impl Metrics {
         self.registry.register(Box::new(self.settings_changes.clone()))?;
         self.registry.register(Box::new(self.settings_drift.clone()))?;
         self.registry.register(Box::new(self.settings_repairs.clone()))?;
-        self.registry.register(Box::new(self.settings_diverged.clone()))
+        self.registry.register(Box::new(self.settings_diverged.clone()))?;
+        self.registry.register(Box::new(self.webhook_calls.clone()))?;
+        self.registry.register(Box::new(self.webhook_given_up.clone()))?;
+        self.registry.register(Box::new(self.webhook_waiting.clone()))
     }
 
     /// Everything in Prometheus' text format.

@@ -91,6 +91,19 @@ impl<'v> Place<'v> {
         Ok(elements.iter().enumerate().map(place))
     }
 
+    /// Each member of an object, with its name; `None` for null.
+    pub fn members_or_null(&self) -> Result<Option<impl Iterator<Item = (&'v str, Place<'v>)> + use<'v>>, ApiError> {
+        if self.value.is_null() {
+            return Ok(None);
+        }
+        let members = self.value.as_object().ok_or_else(|| self.of_wrong_type("an object"))?;
+        let (path, code) = (self.path.clone(), self.code);
+        let place = move |(name, value): (&'v String, &'v Value)| {
+            (name.as_str(), Place { value, path: format!("{path}.{name}"), code })
+        };
+        Ok(Some(members.iter().map(place)))
+    }
+
     fn of_wrong_type(&self, expected: &str) -> ApiError {
         let (path, found) = (&self.path, described(self.value));
         ApiError::new(self.code, format!("Invalid value type at `{path}`: expected {expected}, but found {found}"))

@@ -44,6 +44,7 @@ mod stats;
 mod supplement;
 mod task_cancelation;
 mod tasks;
+mod webhooks;
 mod whole_index;
 
 use std::sync::Arc;
@@ -278,6 +279,11 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Key(key, Verb::Patch) => keys::update(app, key, body).await?.into(),
         Route::Key(key, Verb::Delete) => keys::delete(app, key).await?.into(),
         Route::Key(key, _) => keys::get(app, key)?.into(),
+        Route::Webhooks(Verb::Post) => webhooks::create(app, body).await?.into(),
+        Route::Webhooks(_) => webhooks::list(app).into(),
+        Route::Webhook(uid, Verb::Patch) => webhooks::update(app, uid, body).await?.into(),
+        Route::Webhook(uid, Verb::Delete) => webhooks::delete(app, uid).await?.into(),
+        Route::Webhook(uid, _) => webhooks::get(app, uid)?.into(),
         Route::Batches => batches::list(app, request).await?.into(),
         Route::Batch(uid) => batches::get(app, *uid, request.rights).await?.into(),
         Route::Task(uid) => tasks::get(app, *uid, request.rights).await?.into(),

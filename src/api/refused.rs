@@ -21,8 +21,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("/metrics", "Miroir's own metrics are served at the port that `metrics.port` names"),
     ("/network", NO_NETWORK),
     ("/network/control", NO_NETWORK),
-    ("/webhooks", NO_WEBHOOKS),
-    ("/webhooks/*", NO_WEBHOOKS),
     ("/render-template", "templates are rendered from one node's documents, and none has them all"),
     ("/tasks/compact", "the list of tasks is Miroir's own, and is pruned by `task_registry`"),
     ("/tasks/*/documents", "nodes keep the documents of a task in parts"),
@@ -34,7 +32,6 @@ const NO_CHATS: &str = "a chat searches one node, which holds its own shards onl
 const NO_RULES: &str = "dynamic search rules are not kept equal on all nodes yet";
 const NO_LOGS: &str = "they are one node's; Miroir's own log goes to its standard error";
 const NO_NETWORK: &str = "how nodes work together is Miroir's own matter; `/_miroir/topology` tells it";
-const NO_WEBHOOKS: &str = "nodes would call them with their own tasks, of which a client's task has several";
 
 /// The refusal of a request, if its path is one of them.
 pub fn refusal(method: &Method, path: &str) -> Option<ApiError> {

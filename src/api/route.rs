@@ -51,6 +51,9 @@ pub enum Route {
     Keys(Verb),
     /// With the key's uid or value, percent-decoded.
     Key(String, Verb),
+    Webhooks(Verb),
+    /// With its uid as it stands in the path.
+    Webhook(String, Verb),
     Admin(AdminRoute),
 }
 
@@ -133,6 +136,8 @@ impl Route {
             (["tasks", uid], Get) => Route::Task(task_uid(uid)?),
             (["keys"], Get | Post) => Route::Keys(verb),
             (["keys", key], Get | Patch | Delete) => Route::Key(percent_decode(key).into_owned(), verb),
+            (["webhooks"], Get | Post) => Route::Webhooks(verb),
+            (["webhooks", uid], Get | Patch | Delete) => Route::Webhook(percent_decode(uid).into_owned(), verb),
             (["_miroir", rest @ ..], _) => match AdminRoute::recognise(rest, verb) {
                 Some(route) => Route::Admin(route),
                 None => return Ok(None),
@@ -181,6 +186,10 @@ impl Route {
             Route::Key(_, Patch) => (Action::KeysUpdate, None),
             Route::Key(_, Delete) => (Action::KeysDelete, None),
             Route::Keys(_) | Route::Key(..) => (Action::KeysGet, None),
+            Route::Webhooks(Post) => (Action::WebhooksCreate, None),
+            Route::Webhook(_, Patch) => (Action::WebhooksUpdate, None),
+            Route::Webhook(_, Delete) => (Action::WebhooksDelete, None),
+            Route::Webhooks(_) | Route::Webhook(..) => (Action::WebhooksGet, None),
         };
         Access::Action(action, index)
     }
@@ -295,6 +304,8 @@ impl Route {
             Route::Task(_) => "/tasks/{uid}",
             Route::Keys(_) => "/keys",
             Route::Key(..) => "/keys/{uid_or_key}",
+            Route::Webhooks(_) => "/webhooks",
+            Route::Webhook(..) => "/webhooks/{uid}",
             Route::Admin(route) => route.template(),
         }
     }

@@ -20,7 +20,7 @@ mod rights;
 mod tenant_token;
 
 pub use action::Action;
-pub use api_key::{ApiKey, KeyUid};
+pub use api_key::{random_uid, ApiKey, KeyUid};
 pub use gate::{Gate, GateState, KeyError, KeyPatch, NewKey, Secrets};
 pub use index_pattern::IndexPattern;
 pub use rights::{Rights, RightsIdentity};

@@ -10,6 +10,7 @@ mod settings_changes;
 mod settings_drift;
 mod startup;
 mod task_reconciliation;
+mod webhook_calls;
 
 pub use health_checks::HealthChecks;
 pub use key_refresh::KeyRefresh;
@@ -21,6 +22,7 @@ pub use settings_changes::SettingsChanges;
 pub use settings_drift::SettingsDrift;
 pub use startup::Startup;
 pub use task_reconciliation::TaskReconciliation;
+pub use webhook_calls::WebhookCalls;
 
 use std::sync::{Arc, OnceLock};
 

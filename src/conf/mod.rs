@@ -82,6 +82,7 @@ pub struct Config {
     pub settings_broadcast: SettingsBroadcastConfig,
     pub settings_drift_check: SettingsDriftCheckConfig,
     pub aliases: AliasesConfig,
+    pub webhooks: WebhooksConfig,
     pub explain: ExplainConfig,
 }
 
@@ -176,6 +177,13 @@ pub struct AliasesConfig {
     pub enabled: bool,
     /// Flips that are remembered of each alias.
     pub history: usize,
+}
+
+/// Whom webhooks may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebhooksConfig {
+    /// Whether addresses of private networks, and of this machine, are called too.
+    pub allow_private_networks: bool,
 }
 
 /// Active checks of `GET /health` on every node.

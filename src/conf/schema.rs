@@ -13,7 +13,7 @@ use super::{
     AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, MultiSearchConfig,
     NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig,
     SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, VectorSearchConfig,
-    WritesConfig,
+    WebhooksConfig, WritesConfig,
 };
 use crate::cluster::concurrency_limit::LimitBounds;
 use crate::cluster::{GroupId, NodeId, Shard};
@@ -112,6 +112,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
         settings_drift_check: section.section("settings_drift_check", settings_drift_check),
         aliases: section.section("aliases", aliases),
+        webhooks: section.section("webhooks", webhooks),
         explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
     }
 }
@@ -315,6 +316,10 @@ fn aliases(section: &Section<'_, '_>) -> AliasesConfig {
         enabled: section.truth("enabled", true),
         history: section.number("history", 10, 0..=1_000) as usize,
     }
+}
+
+fn webhooks(section: &Section<'_, '_>) -> WebhooksConfig {
+    WebhooksConfig { allow_private_networks: section.truth("allow_private_networks", false) }
 }
 
 fn writes(section: &Section<'_, '_>) -> WritesConfig {

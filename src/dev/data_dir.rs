@@ -137,7 +137,7 @@ impl DataDir {
         text += &format!(
             "  task_store: {{ backend: sqlite, path: miroir.db }}\n  admin: {{ enabled: true, api_key: {} }}\n  server: {{ \
              bind: 127.0.0.1, port: {port} }}\n  metrics: {{ bind: 127.0.0.1, port: {metrics_port} }}\n  health: \
-             {HEALTH}\n",
+             {HEALTH}\n  webhooks: {{ allow_private_networks: true }}\n",
             quoted(&plan.admin_key)
         );
         write_private(&self.configuration(), text.as_bytes())

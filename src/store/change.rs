@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use crate::auth::{ApiKey, KeyUid};
 use crate::cluster::{Alias, IndexUid, NodeId, Renaming, Shard, ShardSet, TaskUid};
 use crate::tasks::Task;
+use crate::webhooks::{Webhook, WebhookUid};
 
 /// What Miroir knows of an index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,6 +169,9 @@ pub enum Change {
     DeleteApiKey(KeyUid),
     /// Makes these keys if there is none at all.
     PutDefaultKeys(Vec<ApiKey>),
+    /// Creates or replaces a webhook.
+    PutWebhook(Webhook),
+    DeleteWebhook(WebhookUid),
 }
 
 #[cfg(test)]

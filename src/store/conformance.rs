@@ -15,6 +15,7 @@ use crate::tasks::{
     Acknowledgement, Idempotency, NewTask, NodeTask, NodeTaskReport, Outcome, Replay, Task, TaskFilter, TaskKind,
     TaskPage, TaskQuery, TaskStatus,
 };
+use crate::webhooks::{Webhook, WebhookUid};
 
 const T0: OffsetDateTime = datetime!(2025-01-01 00:00:00.123456789 UTC);
 
@@ -41,6 +42,7 @@ macro_rules! conformance_tests {
             stale_shards_add_up_until_they_have_been_copied
             api_keys_are_kept_replaced_and_deleted
             default_keys_are_made_only_where_there_is_none
+            webhooks_are_kept_replaced_and_deleted
         );
     };
     ($open:expr; $($rule:ident)*) => {
@@ -444,4 +446,25 @@ pub async fn default_keys_are_made_only_where_there_is_none(store: Arc<dyn Store
         .await
         .unwrap();
     assert_eq!(store.api_keys().await.unwrap().len(), 2);
+}
+
+pub async fn webhooks_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
+    let webhook = |n: u128, url: &str| Webhook {
+        uid: WebhookUid::from_u128(n),
+        url: url.to_owned(),
+        headers: [("X-Key".to_owned(), "é".to_owned())].into(),
+    };
+    let webhooks = || async {
+        let mut webhooks = store.webhooks().await.unwrap();
+        webhooks.sort_by_key(|webhook| webhook.uid);
+        webhooks
+    };
+    store
+        .apply(vec![Change::PutWebhook(webhook(1, "http://a/")), Change::PutWebhook(webhook(2, "http://b/"))])
+        .await
+        .unwrap();
+    store.apply(vec![Change::PutWebhook(webhook(2, "http://c/"))]).await.unwrap();
+    assert_eq!(webhooks().await, [webhook(1, "http://a/"), webhook(2, "http://c/")]);
+    store.apply(vec![Change::DeleteWebhook(WebhookUid::from_u128(1))]).await.unwrap();
+    assert_eq!(webhooks().await, [webhook(2, "http://c/")]);
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::auth::{ApiKey, KeyUid};
 use crate::cluster::{Alias, IndexUid, NodeId, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
+use crate::webhooks::{Webhook, WebhookUid};
 
 #[derive(Default)]
 pub struct MemoryStore {
@@ -28,6 +29,7 @@ struct State {
     idempotency: BTreeMap<String, (OffsetDateTime, IdempotentWrite)>,
     stale: BTreeMap<(NodeId, IndexUid), ShardSet>,
     api_keys: BTreeMap<KeyUid, ApiKey>,
+    webhooks: BTreeMap<WebhookUid, Webhook>,
     next_task_uid: u32,
     metrics: StoreMetrics,
     fails: bool,
@@ -69,6 +71,8 @@ impl State {
                     *stored = key;
                 }
             }
+            Change::PutWebhook(webhook) => drop(self.webhooks.insert(webhook.uid, webhook)),
+            Change::DeleteWebhook(uid) => drop(self.webhooks.remove(&uid)),
             Change::DeleteApiKey(uid) => drop(self.api_keys.remove(&uid)),
             Change::PutDefaultKeys(keys) => {
                 if self.api_keys.is_empty() {
@@ -224,6 +228,10 @@ impl Store for MemoryStore {
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         Ok(self.state().api_keys.values().cloned().collect())
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        Ok(self.state().webhooks.values().cloned().collect())
     }
 
     fn metrics(&self) -> StoreMetrics {

@@ -1,6 +1,6 @@
 //! Miroir's own durable state, behind one trait.
 //!
-//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys, API keys and the record
+//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys, API keys, webhooks and the record
 //! of each index. `sqlite/` is the backend of a single Miroir, `redis/` the one that several may share.
 //! The trait speaks of records and queries only, never of a backend's language; `conformance.rs` is what every backend
 //! must pass. Of `tasks/` this folder knows the record types, not the registry that uses them.
@@ -19,6 +19,7 @@ use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::conf::TaskStoreConfig;
 use crate::error::{ApiError, Code};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
+use crate::webhooks::Webhook;
 
 mod change;
 #[cfg(test)]
@@ -92,6 +93,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// All API keys, in no order.
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// All webhooks, in no order.
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
 
     fn metrics(&self) -> StoreMetrics;
 }

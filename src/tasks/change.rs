@@ -49,7 +49,15 @@ impl<'a> Changes<'a> {
             return;
         }
         if !was_final {
+            self.tell_webhooks(uid);
             self.tell_canceler(uid);
+        }
+    }
+
+    /// If the task has just ended, its record says in the same commit that webhooks have to be told.
+    fn tell_webhooks(&mut self, uid: TaskUid) {
+        if let Some(task) = self.changed.get_mut(&uid).filter(|task| task.status.is_final()) {
+            task.is_untold = self.following.has_webhooks();
         }
     }
 

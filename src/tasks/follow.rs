@@ -1,6 +1,7 @@
 //! Which tasks are being followed, and which of them a node is asked about next. Plain state; the time is passed in.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ pub struct Following {
     /// Those that Miroir itself has to conclude: few, and looked for often.
     concluding: BTreeSet<TaskUid>,
     nodes: HashMap<NodeId, NodeQueue>,
+    /// Whether there are webhooks.
+    pub webhooks: Option<Arc<AtomicBool>>,
+    /// Tasks that have ended since somebody last looked, and that webhooks have to be told of.
+    untold: Vec<Arc<Task>>,
 }
 
 /// What one node still owes us.
@@ -66,8 +71,20 @@ impl Following {
         } else {
             self.concluding.remove(&task.uid);
         }
+        if task.is_untold && !self.tasks.get(&task.uid).is_some_and(|before| before.is_untold) {
+            self.untold.push(Arc::clone(&task));
+        }
         self.tasks.insert(task.uid, task);
         sooner
+    }
+
+    pub fn has_webhooks(&self) -> bool {
+        self.webhooks.as_ref().is_some_and(|are_there| are_there.load(Ordering::SeqCst))
+    }
+
+    /// Each task once.
+    pub fn take_untold(&mut self) -> Vec<Arc<Task>> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Tasks that Miroir itself has to conclude, oldest first.

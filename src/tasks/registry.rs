@@ -1,6 +1,6 @@
 //! What the rest of Miroir asks about tasks, and where it registers new ones.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +115,7 @@ impl TaskRegistry {
     /// Gives the task its number. It is durable when this returns, and its legs are followed from then on. `payload` is kept
     /// for those that are undelivered.
     pub async fn register(&self, new: NewTask, payload: Vec<PayloadPart>) -> Result<Arc<Task>, StoreError> {
+        let new = NewTask { has_webhooks: self.following().has_webhooks(), ..new };
         let task = Arc::new(self.store.insert_task(new, payload).await?);
         self.counters.registered.fetch_add(1, Ordering::Relaxed);
         if task.status.is_final() {
@@ -123,7 +124,34 @@ impl TaskRegistry {
         if task.is_followed() && self.following().insert(task.clone(), Instant::now()) {
             self.work.notify_one();
         }
+        if task.is_untold {
+            self.tell_news();
+        }
         Ok(task)
+    }
+
+    /// From now on the records of tasks say when they have ended and webhooks have not been told, as long as `are_there` says
+    /// that there are any.
+    pub fn tell_ends_while(&self, are_there: Arc<AtomicBool>) {
+        self.following().webhooks = Some(are_there);
+    }
+
+    /// Tasks that have ended and that webhooks have not been told of, each once. There is [`news`](Self::news) when there are some.
+    pub fn take_untold(&self) -> Vec<Arc<Task>> {
+        self.following().take_untold()
+    }
+
+    /// Webhooks have been told of these, or will not be.
+    pub async fn told(&self, uids: Vec<TaskUid>) -> Result<(), StoreError> {
+        for some in uids.chunks(CHANGE_BATCH) {
+            let some = some.to_vec();
+            self.change(move |changes| {
+                let tell = |task: &mut Task| std::mem::take(&mut task.is_untold);
+                some.into_iter().for_each(|uid| changes.task(uid, tell));
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// A task that is followed, as it stands.
@@ -318,11 +346,14 @@ impl TaskRegistry {
         let mut deleted = 0;
         loop {
             let page = self.store.tasks(&query).await?;
-            let over = page.tasks.iter().filter(|task| !task.is_followed());
-            let changes: Vec<Change> = over.map(|task| Change::DeleteTask(task.uid)).collect();
-            deleted += changes.len() as u64;
-            if !changes.is_empty() {
-                self.store.apply(changes).await?;
+            let over: Vec<TaskUid> =
+                page.tasks.iter().filter(|task| !task.has_work_left()).map(|task| task.uid).collect();
+            deleted += over.len() as u64;
+            if !over.is_empty() {
+                self.store.apply(over.iter().copied().map(Change::DeleteTask).collect()).await?;
+                // Webhooks are told all the same, unless a crash comes before.
+                let mut following = self.following();
+                over.into_iter().for_each(|uid| following.forget(uid));
             }
             match page.next {
                 Some(next) => query.from = Some(next),

@@ -35,6 +35,8 @@ pub struct NewTask {
     pub conclusion: Option<Conclusion>,
     /// Under which this write may be repeated without being carried out twice.
     pub idempotency: Option<Idempotency>,
+    /// Whether there are webhooks, which would have to be told if it has ended already.
+    pub has_webhooks: bool,
 }
 
 /// The requests of a write, kept until every node has them.
@@ -106,6 +108,7 @@ impl NewTask {
             other_node_uid: None,
             conclusion: None,
             idempotency: None,
+            has_webhooks: false,
         }
     }
 
@@ -159,6 +162,9 @@ pub struct Task {
     /// What Miroir has yet to do before the task has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<Conclusion>,
+    /// It has ended, and webhooks have not been told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_untold: bool,
 }
 
 impl Task {
@@ -183,6 +189,7 @@ impl Task {
             replay: new.replay,
             change: new.change,
             conclusion: new.conclusion,
+            is_untold: false,
         };
         match new.outcome {
             Some(outcome) => task.settle(outcome),
@@ -190,6 +197,7 @@ impl Task {
                 task.summarize_legs();
             }
         }
+        task.is_untold = new.has_webhooks && task.status.is_final();
         task
     }
 
@@ -307,6 +315,11 @@ impl Task {
     }
 
     pub fn is_followed(&self) -> bool {
+        self.is_untold || self.has_work_left()
+    }
+
+    /// Whether something has yet to be done of it, by nodes or by Miroir.
+    pub fn has_work_left(&self) -> bool {
         self.open_legs().next().is_some() || self.awaits_others() || self.conclusion.is_some()
     }
 

@@ -10,6 +10,7 @@ mod both;
 mod client;
 mod fleet;
 mod process;
+mod receiver;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub use both::Both;
 pub use client::{Answer, Client};
 pub use fleet::{Fleet, FleetOptions};
 pub use process::{descendants, hang_up, is_running, kill, terminate, wait_until, Output};
+pub use receiver::{Received, Receiver};
 
 /// How long a cluster may take to be ready, in a debug build on a busy machine.
 pub const START_PATIENCE: Duration = Duration::from_secs(90);

@@ -25,6 +25,7 @@ use super::{
 use crate::auth::ApiKey;
 use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
+use crate::webhooks::Webhook;
 
 mod keys;
 mod link;
@@ -260,6 +261,10 @@ impl Store for RedisStore {
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.on_its_threads(|shared| async move { shared.reader().api_keys().await }).await
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        self.on_its_threads(|shared| async move { shared.reader().webhooks().await }).await
     }
 
     fn metrics(&self) -> StoreMetrics {

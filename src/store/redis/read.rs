@@ -10,6 +10,7 @@ use crate::auth::ApiKey;
 use crate::cluster::{Alias, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
+use crate::webhooks::Webhook;
 
 /// Records in one answer: a megabyte or so.
 const RECORDS_PER_READ: usize = 1_000;
@@ -38,6 +39,11 @@ impl Reader<'_> {
 
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let records: Vec<Vec<u8>> = self.link.read(&self.command("HVALS", "api_keys")).await?;
+        records.iter().map(|record| from_json(record)).collect()
+    }
+
+    pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        let records: Vec<Vec<u8>> = self.link.read(&self.command("HVALS", "webhooks")).await?;
         records.iter().map(|record| from_json(record)).collect()
     }
 

@@ -397,6 +397,12 @@ fn push_change(arguments: &mut Arguments, change: &Change) -> Result<(), StoreEr
         Change::DeleteApiKey(uid) => {
             arguments.push("delete_api_key").push(uid.to_string());
         }
+        Change::PutWebhook(webhook) => {
+            arguments.push("put_webhook").push(webhook.uid.to_string()).push(to_json(webhook)?);
+        }
+        Change::DeleteWebhook(uid) => {
+            arguments.push("delete_webhook").push(uid.to_string());
+        }
         Change::PutDefaultKeys(keys) => {
             arguments.push("put_default_keys").push_number(keys.len());
             for key in keys {

@@ -20,6 +20,7 @@ use super::{
 use crate::auth::ApiKey;
 use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
+use crate::webhooks::Webhook;
 
 mod read;
 mod schema;
@@ -213,6 +214,10 @@ impl Store for SqliteStore {
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.readers.read(read::api_keys).await
+    }
+
+    async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
+        self.readers.read(read::webhooks).await
     }
 
     fn metrics(&self) -> StoreMetrics {

@@ -13,6 +13,7 @@ use crate::auth::ApiKey;
 use crate::cluster::{Alias, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
+use crate::webhooks::Webhook;
 
 /// Connections that read at the same time. SQLite reads from memory mostly, so more would only compete for the cores.
 const READERS_MAX: usize = 4;
@@ -72,6 +73,12 @@ pub fn indexes(connection: &Connection) -> Result<Vec<IndexRecord>, StoreError> 
 
 pub fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT record FROM api_keys")?;
+    let records = statement.query_map([], |row| row.get::<_, String>(0))?;
+    records.map(|record| from_json(&record?)).collect()
+}
+
+pub fn webhooks(connection: &Connection) -> Result<Vec<Webhook>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT record FROM webhooks")?;
     let records = statement.query_map([], |row| row.get::<_, String>(0))?;
     records.map(|record| from_json(&record?)).collect()
 }

@@ -182,6 +182,11 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
             execute(transaction, sql, [key.uid.to_string(), to_json(key)?])
         }
         Change::DeleteApiKey(uid) => execute(transaction, "DELETE FROM api_keys WHERE uid = ?1", [uid.to_string()]),
+        Change::PutWebhook(webhook) => {
+            let sql = "INSERT OR REPLACE INTO webhooks (uid, record) VALUES (?1, ?2)";
+            execute(transaction, sql, [webhook.uid.to_string(), to_json(webhook)?])
+        }
+        Change::DeleteWebhook(uid) => execute(transaction, "DELETE FROM webhooks WHERE uid = ?1", [uid.to_string()]),
         Change::PutDefaultKeys(keys) => {
             let is_empty = !transaction.prepare_cached("SELECT 1 FROM api_keys")?.exists([])?;
             keys.iter().filter(|_| is_empty).try_for_each(|key| put_api_key(transaction, key))

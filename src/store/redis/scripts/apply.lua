@@ -78,6 +78,15 @@ function changes.delete_api_key()
     redis.call('HDEL', p .. 'api_keys', take())
 end
 
+function changes.put_webhook()
+    local uid, record = take(), take()
+    redis.call('HSET', p .. 'webhooks', uid, record)
+end
+
+function changes.delete_webhook()
+    redis.call('HDEL', p .. 'webhooks', take())
+end
+
 function changes.put_default_keys()
     local is_empty = redis.call('HLEN', p .. 'api_keys') == 0
     for _ = 1, tonumber(take()) do
