@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{json, Value};
-use support::{wait_until, Client, Cluster, ClusterOptions, Fleet, FleetOptions, TASK_PATIENCE};
+use support::{wait_until, Both, Client, Cluster, ClusterOptions, Fleet, FleetOptions, TASK_PATIENCE};
 
 fn replicated() -> Cluster {
     Cluster::start(ClusterOptions { replication_factor: 2, ..Default::default() })
@@ -219,4 +219,76 @@ fn a_primary_key_is_changed_on_all_nodes_while_there_are_no_documents() {
     client.succeed(client.patch("/indexes/i", json!({ "primaryKey": "id", "uid": "j" })));
     assert_eq!(client.get("/indexes/j").expect_status(200)["primaryKey"], "id");
     client.get("/indexes/i").expect_error(404, "index_not_found");
+}
+
+/// Nodes know the fields of their own documents; a client sees those of all, as one server shows them.
+#[test]
+fn the_fields_of_an_index_are_listed_as_by_one_server() {
+    let settings = json!({
+        "displayedAttributes": ["id", "title", "tags", "info"], "searchableAttributes": ["title", "info"],
+        "filterableAttributes": ["tags", { "attributePatterns": ["info*"], "features": { "facetSearch": true, "filter": { "comparison": false } } }],
+        "sortableAttributes": ["id", "year"], "distinctAttribute": "tags",
+        "rankingRules": ["words", "year:desc", "id:asc"],
+        "faceting": { "sortFacetValuesBy": { "tags": "count" } },
+        "localizedAttributes": [{ "attributePatterns": ["title"], "locales": ["fra"] }]
+    });
+    let documents = (0..40).map(|id| {
+        let mut document = json!({ "id": id, "title": "t", "year": id });
+        // Some fields are on few nodes only.
+        document[format!("only_{id}")] = json!(1);
+        if id == 7 {
+            document["info"] = json!({ "deep": { "er": "x" }, "list": [{ "a": 1 }] });
+            document["_geo"] = json!({ "lat": 1, "lng": 2 });
+        }
+        document
+    });
+    let both = Both::with(settings, documents.collect());
+    let asked = [
+        json!({}),
+        json!({ "limit": 100 }),
+        json!({ "offset": 5, "limit": 3 }),
+        json!({ "offset": 90 }),
+        json!({ "limit": 0 }),
+        json!({ "filter": null }),
+        json!({ "filter": { "attributePatterns": ["only_1*", "*er", "info"] } }),
+        json!({ "limit": 100, "filter": { "displayed": true } }),
+        json!({ "limit": 100, "filter": { "searchable": true, "displayed": true } }),
+        json!({ "filter": { "sortable": true } }),
+        json!({ "filter": { "distinct": true } }),
+        json!({ "filter": { "rankingRule": true } }),
+        json!({ "filter": { "filterable": true } }),
+        json!({ "filter": { "attributePatterns": ["_miroir*"] } }),
+    ];
+    for body in asked {
+        let [got, expected] = both.post("/indexes/i/fields", &body).map(|answer| answer.expect_status(200));
+        assert_eq!(got, expected, "{body}");
+    }
+    assert_eq!(
+        both.cluster.post("/indexes/i/fields", json!({})).expect_status(200)["results"].as_array().unwrap().len(),
+        20
+    );
+    for body in [
+        json!([]),
+        json!({ "limit": "x" }),
+        json!({ "offset": -1 }),
+        json!({ "limit": null }),
+        json!({ "nonsense": 1 }),
+        json!({ "filter": 1 }),
+        json!({ "filter": { "nonsense": 1 } }),
+        json!({ "filter": { "displayed": 1 } }),
+        json!({ "filter": { "searchable": [] } }),
+        json!({ "filter": { "sortable": "x" } }),
+        json!({ "filter": { "distinct": 1 } }),
+        json!({ "filter": { "rankingRule": 1 } }),
+        json!({ "filter": { "filterable": 1 } }),
+        json!({ "filter": { "attributePatterns": "x" } }),
+    ] {
+        both.refuse_alike("/indexes/i/fields", &body);
+    }
+    both.refuse_alike("/indexes/none/fields", &json!({}));
+    let key = json!({ "actions": ["fields.post"], "indexes": ["i"], "expiresAt": null });
+    let key = both.cluster.post("/keys", key).expect_status(201);
+    let client = both.cluster.client_with(key["key"].as_str());
+    client.post("/indexes/i/fields", json!({})).expect_status(200);
+    client.post("/indexes/other/fields", json!({})).expect_error(403, "invalid_api_key");
 }

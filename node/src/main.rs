@@ -9,6 +9,7 @@ mod embedders;
 mod error;
 mod error_codes;
 mod features;
+mod fields;
 mod index_routes;
 mod indexes;
 mod kept;

@@ -17,7 +17,7 @@ use crate::auth::require_key;
 use crate::documents::write::payload_too_large;
 use crate::error::{Code, ResponseError};
 use crate::state::AppState;
-use crate::{documents, features, index_routes, keys, search, settings, stats, tasks};
+use crate::{documents, features, fields, index_routes, keys, search, settings, stats, tasks};
 
 /// How long a stop waits for requests that are being answered.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,6 +61,7 @@ fn routes(state: AppState) -> Router {
         .merge(documents::read::routes())
         .merge(documents::write::routes())
         .merge(search::routes())
+        .merge(fields::routes())
         .merge(stats::routes())
         .merge(tasks::routes())
         .route_layer(from_fn_with_state(state.clone(), require_key))

@@ -18,6 +18,7 @@ mod explain;
 mod facet_search;
 mod facts;
 mod federated_search;
+mod fields;
 mod frequency;
 mod hybrid;
 mod idempotency;
@@ -270,6 +271,7 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Explain(uid) => explain::explain(app, uid, request, body).await?.into(),
         Route::Similar(uid, verb) => similar::similar(app, uid, *verb, request, body).await?.into(),
         Route::MultiSearch => multi_search::multi_search(app, request, body).await?.into(),
+        Route::Fields(uid) => fields::fields(app, uid, request, body).await?.into(),
         Route::FacetSearch(uid) => facet_search::facet_search(app, uid, request, body).await?.into(),
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
         Route::Tasks(_) => tasks::list(app, request).await?.into(),

@@ -25,7 +25,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("/tasks/compact", "the list of tasks is Miroir's own, and is pruned by `task_registry`"),
     ("/tasks/*/documents", "nodes keep the documents of a task in parts"),
     ("/indexes/*/compact", "compaction is a node's own work; ask each node for it"),
-    ("/indexes/*/fields", "nodes know the fields of their own documents only, and Miroir does not merge them yet"),
 ];
 
 const NO_CHATS: &str = "a chat searches one node, which holds its own shards only";

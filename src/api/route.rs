@@ -40,6 +40,7 @@ pub enum Route {
     Document(IndexUid, String, Verb),
     Search(IndexUid, Verb),
     FacetSearch(IndexUid),
+    Fields(IndexUid),
     Explain(IndexUid),
     Similar(IndexUid, Verb),
     MultiSearch,
@@ -125,6 +126,7 @@ impl Route {
             (["indexes", uid, "search"], Get | Post) => Route::Search(index(uid)?, verb),
             (["indexes", uid, "explain"], Post) => Route::Explain(index(uid)?),
             (["indexes", uid, "facet-search"], Post) => Route::FacetSearch(index(uid)?),
+            (["indexes", uid, "fields"], Post) => Route::Fields(index(uid)?),
             (["experimental-features"], Get | Patch) => Route::ExperimentalFeatures(verb),
             (["swap-indexes"], Post) => Route::SwapIndexes,
             (["indexes", uid, "similar"], Get | Post) => Route::Similar(index(uid)?, verb),
@@ -177,6 +179,7 @@ impl Route {
             Route::Documents(uid, _) => (Action::DocumentsAdd, Some(uid)),
             Route::DocumentsEdit(uid) => (Action::DocumentsAll, Some(uid)),
             Route::Search(uid, _) | Route::FacetSearch(uid) | Route::Similar(uid, _) => (Action::Search, Some(uid)),
+            Route::Fields(uid) => (Action::FieldsPost, Some(uid)),
             // Each query's index is checked once the queries have been read.
             Route::MultiSearch => (Action::Search, None),
             Route::Tasks(Delete) => (Action::TasksDelete, None),
@@ -209,6 +212,7 @@ impl Route {
             | Route::Search(uid, _)
             | Route::Explain(uid)
             | Route::Similar(uid, _)
+            | Route::Fields(uid)
             | Route::FacetSearch(uid) => Some(uid),
             _ => None,
         }
@@ -237,6 +241,7 @@ impl Route {
             | Route::Search(uid, _)
             | Route::Explain(uid)
             | Route::Similar(uid, _)
+            | Route::Fields(uid)
             | Route::FacetSearch(uid) => Some(uid),
             _ => None,
         }
@@ -295,6 +300,7 @@ impl Route {
             Route::Search(..) => "/indexes/{uid}/search",
             Route::Explain(_) => "/indexes/{uid}/explain",
             Route::FacetSearch(_) => "/indexes/{uid}/facet-search",
+            Route::Fields(_) => "/indexes/{uid}/fields",
             Route::Similar(..) => "/indexes/{uid}/similar",
             Route::MultiSearch => "/multi-search",
             Route::Tasks(_) => "/tasks",

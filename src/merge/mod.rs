@@ -28,6 +28,7 @@
 //! | [`multi_search`] | the answers of several searches in one |
 //! | [`facet_search`] | the answer of `/facet-search` |
 //! | [`only_leg`] | the answer of the only node that had to be asked |
+//! | [`fields`] | the fields of an index |
 //! | [`documents`] | lists of documents, and one document |
 //! | [`sorted_documents`] | which of two documents of a sorted list comes first |
 //! | [`request_uid`] | the number of a response |
@@ -40,6 +41,7 @@ pub mod exactness;
 pub mod facet_search;
 pub mod facets;
 pub mod federated;
+pub mod fields;
 pub mod hidden;
 pub mod hybrid;
 pub mod json;

@@ -25,6 +25,11 @@ pub fn is_document_list(body: &[u8]) -> bool {
     is_object_with(body, &["results", "total"])
 }
 
+/// A list of an index's fields.
+pub fn is_field_list(body: &[u8]) -> bool {
+    is_object_with(body, &["results", "total"])
+}
+
 /// Whether the body is one object to its end, and has these members.
 fn is_object_with(body: &[u8], required: &[&str]) -> bool {
     let mut cursor = Cursor::new(body);
