@@ -196,7 +196,102 @@ fn an_alias_for_several_indexes_is_searched_as_one() {
     }
     let by_get = client.get("/indexes/all/search?q=word&limit=3&sort=id:desc").expect_status(200);
     assert_eq!(by_get["hits"][0]["id"], 129);
-    client.get("/indexes/all/stats").expect_error(501, "miroir_not_supported");
+}
+
+/// Besides searches: lists of documents, facet searches, statistics and queries of a multi-search are those of one index that has
+/// all documents.
+#[test]
+fn an_alias_for_several_indexes_is_read_as_one() {
+    let cluster = Cluster::start(ClusterOptions { replication_factor: 2, ..Default::default() });
+    let (client, admin) = (cluster.client(), cluster.admin());
+    let documents = |from: u64, count: u64, kind: &str| -> Value {
+        (from..from + count)
+            .map(|id| json!({ "id": id, "kind": kind, "n": (id * 7) % 30, "tag": format!("t{}", id % 5) }))
+            .collect()
+    };
+    let settings = json!({ "filterableAttributes": ["kind", "n", "tag"], "sortableAttributes": ["id", "n"] });
+    for index in ["old", "new", "both"] {
+        client.succeed(client.patch(&format!("/indexes/{index}/settings"), settings.clone()));
+    }
+    for (index, from, kind) in [("old", 0, "old"), ("new", 100, "new"), ("both", 0, "old"), ("both", 100, "new")] {
+        client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(from, 30, kind)));
+    }
+    admin.put("/_miroir/aliases/all", json!({ "targets": ["old", "new"] })).expect_status(201);
+
+    // Sorted lists are in one order; ids are unique, so that it is the only one.
+    for query in [
+        json!({ "sort": ["id:desc"], "limit": 7, "offset": 27 }),
+        json!({ "sort": ["id:asc"], "limit": 100 }),
+        json!({ "sort": ["n:asc", "id:desc"], "offset": 3, "limit": 20 }),
+        json!({ "sort": ["n:desc", "id:asc"], "fields": ["kind"], "limit": 9 }),
+        json!({ "sort": ["id:asc"], "filter": "n < 12", "limit": 40 }),
+        json!({ "sort": ["id:asc"], "ids": [1, 101, 7, 999] }),
+        json!({ "sort": ["id:asc"], "limit": 0 }),
+    ] {
+        let read = |index: &str| client.post(&format!("/indexes/{index}/documents/fetch"), query.clone());
+        assert_eq!(read("all").expect_status(200), read("both").expect_status(200), "{query}");
+    }
+    // Others show each document once, and the first index's first.
+    let mut ids = Vec::new();
+    for offset in (0..70).step_by(10) {
+        let page = client.get(&format!("/indexes/all/documents?offset={offset}&limit=10")).expect_status(200);
+        assert_eq!((&page["total"], &page["offset"], &page["limit"]), (&json!(60), &json!(offset), &json!(10)));
+        ids.extend(page["results"].as_array().unwrap().iter().map(|document| document["id"].as_u64().unwrap()));
+    }
+    assert!(ids[..30].iter().all(|id| *id < 100) && ids[30..].iter().all(|id| *id >= 100), "{ids:?}");
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 60);
+    let few = client.get("/indexes/all/documents?filter=n%20%3D%207&fields=id").expect_status(200);
+    assert_eq!((few["total"].clone(), few["results"].as_array().unwrap().len()), (json!(2), 2));
+    client.get("/indexes/all/documents?limit=x").expect_error(400, "invalid_document_limit");
+    client
+        .post("/indexes/all/documents/fetch", json!({ "filter": "no = 1" }))
+        .expect_error(400, "invalid_document_filter");
+
+    for query in [
+        json!({ "facetName": "tag" }),
+        json!({ "facetName": "tag", "facetQuery": "t3" }),
+        json!({ "facetName": "kind", "filter": "n < 10" }),
+    ] {
+        let read = |index: &str| client.post(&format!("/indexes/{index}/facet-search"), query.clone());
+        let [got, expected] = [read("all"), read("both")].map(|answer| answer.expect_status(200)["facetHits"].clone());
+        assert_eq!(got, expected, "{query}");
+    }
+    client.post("/indexes/all/facet-search", json!({})).expect_error(400, "missing_facet_search_facet_name");
+
+    let [got, expected] = ["all", "both"].map(|name| client.get(&format!("/indexes/{name}/stats")).expect_status(200));
+    for member in ["numberOfDocuments", "fieldDistribution", "isIndexing"] {
+        assert_eq!(got[member], expected[member], "{member}");
+    }
+    assert_eq!(got["fieldDistribution"]["kind"], 60);
+
+    let query = |index: &str| json!({ "indexUid": index, "sort": ["id:desc"], "limit": 40, "facets": ["kind"] });
+    let queries = json!({ "queries": [query("all"), query("both"), { "indexUid": "old" }, query("all")] });
+    let found = client.post("/multi-search", queries).expect_status(200);
+    let results = found["results"].as_array().unwrap();
+    let uids: Vec<&str> = results.iter().map(|result| result["indexUid"].as_str().unwrap()).collect();
+    assert_eq!(uids, ["all", "both", "old", "all"]);
+    for member in ["hits", "estimatedTotalHits", "facetDistribution", "query", "limit", "offset"] {
+        assert_eq!(results[0][member], results[1][member], "{member}");
+    }
+    assert_eq!(results[3]["hits"], results[0]["hits"]);
+    let wrong = json!({ "queries": [{ "indexUid": "old" }, { "indexUid": "all", "filter": "no = 1" }] });
+    let wrong = client.post("/multi-search", wrong).expect_error(400, "invalid_search_filter");
+    assert!(wrong["message"].as_str().unwrap().starts_with("Inside `.queries[1]`: "), "{wrong}");
+
+    // What one index alone can answer says so.
+    let federated = json!({ "federation": {}, "queries": [{ "indexUid": "all" }] });
+    for answer in [
+        client.get("/indexes/all"),
+        client.get("/indexes/all/documents/1"),
+        client.get("/indexes/all/settings"),
+        client.post("/indexes/all/fields", json!({})),
+        client.post("/indexes/all/similar", json!({ "id": 1, "embedder": "default" })),
+        client.post("/multi-search", federated),
+    ] {
+        let refused = answer.expect_error(501, "miroir_not_supported");
+        assert!(refused["message"].as_str().unwrap().contains("`all` stands for several indexes"), "{refused}");
+    }
+    cluster.client_with(None).get("/indexes/all/documents/1").expect_error(401, "missing_authorization_header");
 }
 
 #[test]

@@ -177,6 +177,54 @@ fn neither_a_swap_nor_an_alias_leads_around_a_keys_indexes() {
     assert_eq!(swapper.search("shop", json!({}))["hits"].as_array().unwrap().len(), 1);
 }
 
+/// A key's indexes are those that an alias stands for: its name opens nothing, and needs no right of its own.
+#[test]
+fn an_alias_needs_the_right_to_all_of_its_targets_and_to_nothing_else() {
+    let cluster = cluster();
+    let master = cluster.client();
+    for index in ["movies_1", "movies_2", "songs"] {
+        cluster.succeed(master.post(&format!("/indexes/{index}/documents"), json!([{ "id": 1, "of": index }])));
+    }
+    let admin = cluster.admin();
+    admin.put("/_miroir/aliases/movies", json!({ "target": "movies_1" })).expect_status(201);
+    admin.put("/_miroir/aliases/both", json!({ "targets": ["movies_1", "movies_2"] })).expect_status(201);
+    admin.put("/_miroir/aliases/mixed", json!({ "targets": ["movies_1", "songs"] })).expect_status(201);
+    let actions = json!(["search", "documents.*", "stats.get", "settings.*"]);
+    let by_name = key(&cluster, actions.clone(), json!(["movies", "both", "mixed"])).1;
+    let by_target = key(&cluster, actions, json!(["movies_*"])).1;
+
+    let search = |alias: &str| json!({ "queries": [{ "indexUid": alias }] });
+    for alias in ["movies", "both", "mixed"] {
+        let refused = by_name.post(&format!("/indexes/{alias}/search"), json!({})).expect_error(403, "invalid_api_key");
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains(&format!("index `{alias}`")) && !message.contains("movies_1"), "{message}");
+        by_name.get(&format!("/indexes/{alias}/documents")).expect_error(403, "invalid_api_key");
+        by_name.get(&format!("/indexes/{alias}/stats")).expect_error(403, "invalid_api_key");
+        by_name.get(&format!("/indexes/{alias}/settings")).expect_error(403, "invalid_api_key");
+        by_name.post(&format!("/indexes/{alias}/documents"), json!([{ "id": 2 }])).expect_error(403, "invalid_api_key");
+        // Neither by itself nor as one list of several does a query lead around it.
+        by_name.post("/multi-search", search(alias)).expect_error(403, "invalid_api_key");
+        let federated = json!({ "federation": {}, "queries": [{ "indexUid": alias }] });
+        by_name.post("/multi-search", federated).expect_error(403, "invalid_api_key");
+    }
+    let hits = |client: &Client, alias: &str| {
+        let one = client.search(alias, json!({}))["hits"].as_array().unwrap().len();
+        let several = client.post("/multi-search", search(alias)).expect_status(200);
+        assert_eq!(several["results"][0]["hits"].as_array().unwrap().len(), one, "{several}");
+        assert_eq!(several["results"][0]["indexUid"], alias);
+        one
+    };
+    assert_eq!((hits(&by_target, "movies"), hits(&by_target, "both")), (1, 2));
+    assert_eq!(by_target.get("/indexes/both/documents").expect_status(200)["total"], 2);
+    // Of several, all must be the key's: what it may not see is not left out silently.
+    by_target.post("/indexes/mixed/search", json!({})).expect_error(403, "invalid_api_key");
+    by_target.get("/indexes/mixed/documents").expect_error(403, "invalid_api_key");
+    by_target.get("/indexes/mixed/stats").expect_error(403, "invalid_api_key");
+    by_target.post("/indexes/mixed/facet-search", json!({ "facetName": "of" })).expect_error(403, "invalid_api_key");
+    by_target.post("/multi-search", search("mixed")).expect_error(403, "invalid_api_key");
+    assert_eq!(hits(master, "mixed"), 2);
+}
+
 #[test]
 fn an_expired_key_opens_nothing() {
     let cluster = cluster();

@@ -152,3 +152,31 @@ fn a_token_that_does_not_count_is_refused_with_the_reason() {
     assert_eq!(tenants.cluster.client().delete(&format!("/keys/{}", tenants.uid)).status, 204);
     assert_eq!(message(&good, search), "The provided API key is invalid.");
 }
+
+/// The rule that counts is that of the index, whatever the client calls it.
+#[test]
+fn an_alias_leads_around_no_rule() {
+    let tenants = Tenants::start();
+    let admin = tenants.cluster.admin();
+    admin.put("/_miroir/aliases/cinema", json!({ "target": "films" })).expect_status(201);
+    admin.put("/_miroir/aliases/all", json!({ "targets": ["films", "books"] })).expect_status(201);
+    let rules = json!({ "films": { "filter": "tenant = 1" }, "books": { "filter": "tenant = 0" }, "*": null });
+    let client = tenants.client(json!({ "searchRules": rules }));
+    assert_eq!(ids(&client.search("cinema", json!({}))["hits"]), [1, 3, 5]);
+    assert_eq!(ids(&client.search("all", json!({}))["hits"]), [0, 1, 2, 3, 4, 5]);
+    let queries = json!([{ "indexUid": "cinema" }, { "indexUid": "all", "filter": "genre = war OR genre = peace" }]);
+    let found = client.post("/multi-search", json!({ "queries": queries })).expect_status(200);
+    assert_eq!(ids(&found["results"][0]["hits"]), [1, 3, 5]);
+    assert_eq!(ids(&found["results"][1]["hits"]), [0, 1, 2, 3, 4, 5]);
+    let federated = json!({ "federation": {}, "queries": [{ "indexUid": "cinema" }] });
+    assert_eq!(ids(&client.post("/multi-search", federated).expect_status(200)["hits"]), [1, 3, 5]);
+    let facets = client.post("/indexes/all/facet-search", json!({ "facetName": "genre" })).expect_status(200);
+    let expected = json!([{ "value": "peace", "count": 3 }, { "value": "war", "count": 3 }]);
+    assert_eq!(facets["facetHits"], expected);
+    // A rule for the alias' name is no rule for its index.
+    let of_name = tenants.client(json!({ "searchRules": ["cinema", "all"] }));
+    of_name.post("/indexes/cinema/search", json!({})).expect_error(403, "invalid_api_key");
+    of_name.post("/indexes/all/search", json!({})).expect_error(403, "invalid_api_key");
+    let query = json!({ "queries": [{ "indexUid": "cinema" }] });
+    of_name.post("/multi-search", query).expect_error(403, "invalid_api_key");
+}

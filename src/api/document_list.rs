@@ -5,6 +5,7 @@
 //! to the page's end; when a page begins at the first document and shows those fields anyway, that is the page already.
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use http::Method;
 use serde_json::{json, Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
@@ -13,7 +14,7 @@ use super::client_filter::ClientFilter;
 use super::index_read::IndexRead;
 use super::query_string;
 use super::read_kinds::DOCUMENTS;
-use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node};
+use super::search::{foreign_filter, merge_failed, merged, refused_by_a_node, worded_by_a_node};
 use super::search_query_string::sort_criteria;
 use super::whole_index::index_path;
 use super::{reserved_attributes, whole_body, Answer, Body, Request};
@@ -52,6 +53,87 @@ pub async fn fetch(app: &App, uid: &IndexUid, request: &Request<'_>, body: &mut 
         Some(list) => list.answer(app, &snapshot, &index, &unchanged).await,
         None => worded_by_a_node(app, &snapshot, &unchanged).await,
     }
+}
+
+/// `GET` of several indexes as one.
+pub async fn list_of_several(app: &App, uids: &[IndexUid], request: &Request<'_>) -> Result<Answer, ApiError> {
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let unchanged = |index: &Index| NodeRequest::get(index_path(index, &format!("/documents{query}")));
+    of_several(app, uids, request, members_of_query(request.query), unchanged).await
+}
+
+/// `POST` of several indexes as one.
+pub async fn fetch_of_several(
+    app: &App,
+    uids: &[IndexUid],
+    request: &Request<'_>,
+    body: &mut dyn Body,
+) -> Result<Answer, ApiError> {
+    let body = whole_body(body).await?;
+    let members = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body }).ok();
+    let path = |index: &Index| index_path(index, "/documents/fetch");
+    of_several(app, uids, request, members, |index| NodeRequest::json(Method::POST, path(index), body.clone())).await
+}
+
+/// The documents of each index after those of the one before it, or all of them in the order that the client asked for. Each
+/// index's list is to the page what a leg's is to the list of one index.
+async fn of_several(
+    app: &App,
+    uids: &[IndexUid],
+    request: &Request<'_>,
+    members: Option<Map<String, Value>>,
+    unchanged: impl Fn(&Index) -> NodeRequest,
+) -> Result<Answer, ApiError> {
+    let indexes: Vec<_> = uids.iter().map(|uid| request.index(app, uid)).collect::<Result<_, _>>()?;
+    let read = members.and_then(|members| Some((DocumentList::new(members.clone())?, members)));
+    let Some((list, members)) = read else {
+        let Some((snapshot, index)) = indexes.first() else { return Err(ApiError::index_not_found("")) };
+        return worded_by_a_node(app, snapshot, &unchanged(index)).await;
+    };
+    // The part of the page that each index has, with the places of the indexes in the order of ties.
+    let parts_of = async |parts: &[Part], shown: Shown| -> Result<(Vec<Leg>, Option<String>), ApiError> {
+        let one = async |n: usize, part: &Part| {
+            let (snapshot, index) = &indexes[n];
+            let list = DocumentList::new(members_of_part(&members, &list, *part, shown)).ok_or_else(misread)?;
+            list.answer(app, snapshot, index, &unchanged(index)).await
+        };
+        let answers = try_join_all(parts.iter().enumerate().map(|(n, part)| one(n, part))).await?;
+        let degraded = answers.iter().find_map(|answer| answer.degraded.clone());
+        let leg = |(n, answer): (usize, Answer)| Leg { shards: vec![Shard(n as u32)], body: answer.body };
+        Ok((answers.into_iter().enumerate().map(leg).collect(), degraded))
+    };
+    let all = |part: Part| vec![part; indexes.len()];
+    let (body, degraded) = if list.sort.is_empty() {
+        let (counted, _) = parts_of(&all(Part::default()), Shown::AsAsked).await?;
+        let parts = contributions(&counted, list.offset, list.limit)?;
+        let (legs, degraded) = parts_of(&parts, Shown::AsAsked).await?;
+        (merge_document_lists(&legs, list.offset, list.limit), degraded)
+    } else {
+        let up_to_end = Part { from: 0, count: list.offset.saturating_add(list.limit) };
+        let (legs, _) = parts_of(&all(up_to_end), Shown::SortFields).await?;
+        let page = SortedPage::choose(&legs, &list.sort, list.offset, list.limit).map_err(merge_failed)?;
+        let part = |n: usize| Part { from: page.before[n], count: page.count_of(n) };
+        let parts: Vec<Part> = (0..legs.len()).map(part).collect();
+        let (legs, degraded) = parts_of(&parts, Shown::AsAsked).await?;
+        (merge_sorted_lists(&legs, &page, list.offset, list.limit), degraded)
+    };
+    Ok(Answer { degraded, ..merged(body, &[])? })
+}
+
+fn misread() -> ApiError {
+    ApiError::new(Code::Internal, "A part of a list could not be read as the list was.")
+}
+
+/// What a client would ask for to get this part of a list alone.
+fn members_of_part(members: &Map<String, Value>, list: &DocumentList, part: Part, shown: Shown) -> Map<String, Value> {
+    let mut members = members.clone();
+    members.insert("offset".to_owned(), json!(part.from));
+    members.insert("limit".to_owned(), json!(part.count));
+    if shown == Shown::SortFields {
+        members.insert("fields".to_owned(), list.sort.iter().map(SortCriterion::field).collect());
+        members.remove("retrieveVectors");
+    }
+    members
 }
 
 /// The parameters of a `GET` in the forms of a body; `None` where Meilisearch would refuse them.

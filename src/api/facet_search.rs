@@ -1,6 +1,7 @@
 //! `/indexes/{uid}/facet-search`.
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use http::Method;
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
@@ -12,36 +13,61 @@ use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node}
 use super::whole_index::index_path;
 use super::{facts, reserved_attributes, whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{IndexUid, Shard};
+use crate::cluster::{Index, IndexUid, Shard, Snapshot};
 use crate::error::ApiError;
 use crate::merge::facet_search::merge_facet_searches;
+use crate::merge::Leg;
 use crate::scatter::NodeRequest;
 
+const PATH: &str = "/facet-search";
+
+/// Of one index, or of several as one: then the order of values is the first one's.
 pub async fn facet_search(
     app: &App,
-    uid: &IndexUid,
+    uids: &[IndexUid],
     request: &Request<'_>,
     body: &mut dyn Body,
 ) -> Result<Answer, ApiError> {
-    let (snapshot, index) = request.index(app, uid)?;
+    let indexes: Vec<_> = uids.iter().map(|uid| request.index(app, uid)).collect::<Result<_, _>>()?;
+    let Some((snapshot, first)) = indexes.first() else { return Err(ApiError::index_not_found("")) };
     let body = whole_body(body).await?;
-    let path = index_path(&index, "/facet-search");
+    let unchanged = NodeRequest::json(Method::POST, index_path(first, PATH), body.clone());
     let parsed: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
     let facet = parsed.as_ref().and_then(|members| members.get("facetName")).and_then(Value::as_str).map(str::to_owned);
     let (Some(mut members), Some(facet)) = (parsed, facet) else {
-        return worded_by_a_node(app, &snapshot, &NodeRequest::json(Method::POST, path, body)).await;
+        return worded_by_a_node(app, snapshot, &unchanged).await;
     };
     reserved_attributes::replace_in(&mut members);
-    let mut filter = ClientFilter::new(members.get("filter").cloned().unwrap_or_default());
-    if filter.is_foreign() {
-        return refused_by_a_node(app, &snapshot, &NodeRequest::json(Method::POST, path, body), foreign_filter).await;
+    if ClientFilter::new(members.get("filter").cloned().unwrap_or_default()).is_foreign() {
+        return refused_by_a_node(app, snapshot, &unchanged, foreign_filter).await;
     }
-    if let Some(rule) = request.rights.search_filter(uid.as_str()) {
+    let read = indexes.iter().map(|(snapshot, index)| legs_of(app, snapshot, index, &members, request));
+    let mut legs = Vec::new();
+    let mut missing = Vec::new();
+    for (legs_of_one, missing_of_one) in try_join_all(read).await? {
+        legs.extend(legs_of_one);
+        missing.extend(missing_of_one);
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    merged(merge_facet_searches(&legs, &facet, &facts::of(first)), &missing)
+}
+
+async fn legs_of(
+    app: &App,
+    snapshot: &Snapshot,
+    index: &Index,
+    members: &Map<String, Value>,
+    request: &Request<'_>,
+) -> Result<(Vec<Leg>, Vec<Shard>), ApiError> {
+    let mut members = members.clone();
+    let mut filter = ClientFilter::new(members.get("filter").cloned().unwrap_or_default());
+    if let Some(rule) = request.rights.search_filter(index.uid.as_str()) {
         filter = filter.under_rule(rule);
         members.insert("filter".to_owned(), filter.json().clone());
     }
     let body = Bytes::from(Value::Object(members.clone()).to_string());
-    let read = IndexRead::of_all_shards(app, &snapshot, &index, xxh3_64(&body)).narrowed(&filter.narrowing(&index));
+    let read = IndexRead::of_all_shards(app, snapshot, index, xxh3_64(&body)).narrowed(&filter.narrowing(index));
     let request_for = |shards: Option<&[Shard]>| {
         let body = match shards {
             None => body.clone(),
@@ -51,8 +77,7 @@ pub async fn facet_search(
                 Bytes::from(Value::Object(members).to_string())
             }
         };
-        NodeRequest::json(Method::POST, path.clone(), body)
+        NodeRequest::json(Method::POST, index_path(index, PATH), body)
     };
-    let (legs, missing) = read.legs(FACET_SEARCH, request_for).await?;
-    merged(merge_facet_searches(&legs, &facet, &facts::of(&index)), &missing)
+    read.legs(FACET_SEARCH, request_for).await
 }

@@ -206,7 +206,7 @@ async fn plan<'a>(
     federation: &Federation,
     seed: u64,
 ) -> Result<Planned<'a>, ApiError> {
-    let Query { index_uid, search, options: raw_options } = query;
+    let Query { index_uid, search, options: raw_options, source: _ } = query;
     let options = QueryOptions::read(raw_options.as_deref())?;
     for member in ["offset", "limit", "page", "hitsPerPage"] {
         if search.has(member) {

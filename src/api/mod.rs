@@ -3,6 +3,7 @@
 //! One file per family. A handler checks what the client sent, takes the snapshot once, and either answers, with the help
 //! of `scatter`, `merge`, `documents` and `tasks`, or names the nodes of which one will answer. Nothing here knows Pingora.
 
+mod alias_route;
 mod alias_search;
 mod answer;
 mod batches;
@@ -56,12 +57,13 @@ use http::Method;
 
 use crate::app::App;
 use crate::auth::Rights;
-use crate::cluster::{AliasKind, Index, IndexUid, NodeIndex, Snapshot};
+use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
 use crate::documents::MemoryShare;
 use crate::error::{ApiError, Code};
 use crate::tasks::Idempotency;
 use idempotency::KeyedRequest;
 
+pub use alias_route::{resolve, Resolved};
 pub use answer::{Answer, SettingsMark};
 pub use coalescing::SearchesUnderWay;
 pub use document_by_id::DocumentRead;
@@ -203,27 +205,6 @@ async fn dispatch(app: &App, route: &Route, request: &Request<'_>, body: &mut dy
     }
 }
 
-/// The route with an index in the place of an alias. A request resolves its alias once, and keeps the snapshot until it has been
-/// answered: what the alias stood for then is not deleted before.
-pub fn without_alias(snapshot: &Snapshot, route: Route) -> Result<Route, ApiError> {
-    let Some(alias) = route.index_uid().and_then(|uid| snapshot.alias(uid)) else { return Ok(route) };
-    match (alias.kind, alias.targets.as_slice()) {
-        (AliasKind::Single, [target]) => Ok(route.of_index(target)),
-        _ if route.writes() => {
-            let message = format!("Alias `{}` stands for several indexes and cannot be written.", alias.name);
-            Err(ApiError::new(Code::MiroirMultiAliasNotWritable, message))
-        }
-        _ if matches!(route, Route::Search(..)) => Ok(route),
-        _ => {
-            let message = format!(
-                "Miroir does not read alias `{}`, which stands for several indexes, by this route.",
-                alias.name
-            );
-            Err(ApiError::new(Code::MiroirNotSupported, message))
-        }
-    }
-}
-
 /// A node's error, with the index called as the client calls it.
 fn in_clients_words(app: &App, route: &Route, error: ApiError) -> ApiError {
     let snapshot = app.cluster.snapshot();
@@ -262,17 +243,15 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
         Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request)?,
-        Route::Search(uid, verb) if app.cluster.snapshot().alias(uid).is_some() => {
-            let snapshot = app.cluster.snapshot();
-            let alias = snapshot.alias(uid).ok_or_else(|| ApiError::index_not_found(uid.as_str()))?;
-            alias_search::search(app, &snapshot, alias, *verb, request, body).await?.into()
-        }
+        Route::OfSeveral(route, targets) => alias_route::read(app, route, targets, request, body).await?.into(),
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::Explain(uid) => explain::explain(app, uid, request, body).await?.into(),
         Route::Similar(uid, verb) => similar::similar(app, uid, *verb, request, body).await?.into(),
         Route::MultiSearch => multi_search::multi_search(app, request, body).await?.into(),
         Route::Fields(uid) => fields::fields(app, uid, request, body).await?.into(),
-        Route::FacetSearch(uid) => facet_search::facet_search(app, uid, request, body).await?.into(),
+        Route::FacetSearch(uid) => {
+            facet_search::facet_search(app, std::slice::from_ref(uid), request, body).await?.into()
+        }
         Route::Tasks(Verb::Delete) => tasks::delete(app, request).await?.into(),
         Route::Tasks(_) => tasks::list(app, request).await?.into(),
         Route::TasksCancel => task_cancelation::cancel(app, request).await?.into(),

@@ -4,11 +4,12 @@
 //! long as the indexes have the same number of shards and no replica lags behind in them: then one covering set serves all.
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use http::Method;
 use serde_json::value::RawValue;
 use serde_json::Value;
 
+use super::alias_search;
 use super::federated_search::{one_list, Federation};
 use super::frequency;
 use super::index_read::{shards_unavailable, IndexRead};
@@ -41,6 +42,8 @@ pub struct Query {
     pub search: SearchRequest,
     /// `federationOptions` as the client wrote them.
     pub options: Option<Box<RawValue>>,
+    /// The query as the client wrote it, if a client did.
+    pub source: Option<Box<RawValue>>,
 }
 
 pub async fn multi_search(app: &App, request: &Request<'_>, body: &mut dyn Body) -> Result<Answer, ApiError> {
@@ -51,9 +54,11 @@ pub async fn multi_search(app: &App, request: &Request<'_>, body: &mut dyn Body)
         return worded_by_a_node(app, &snapshot, &unchanged).await;
     };
     check_query_count(app, queries.len())?;
-    let queries = under_rights(queries, request.rights)?;
+    let queries = under_rights(&snapshot, queries, request.rights)?;
+    // No node knows what such a name stands for, so none could say what is wrong.
+    let names_several = queries.iter().any(|query| snapshot.stands_for(&query.index_uid).len() > 1);
     let answered = match federation {
-        None => plain(app, &snapshot, queries).await,
+        None => plain(app, &snapshot, queries, request.rights).await,
         // Any node knows what there is to say about nothing.
         Some(_) if queries.is_empty() => {
             let answer = app.scatter.first_answer(&snapshot.serving_nodes(), &unchanged).await;
@@ -62,7 +67,7 @@ pub async fn multi_search(app: &App, request: &Request<'_>, body: &mut dyn Body)
         Some(federation) => one_list(app, &snapshot, queries, &federation, true).await,
     };
     match answered {
-        Err(error) if is_refusal(&error) || error.is(Code::MiroirNotSupported) => {
+        Err(error) if !names_several && (is_refusal(&error) || error.is(Code::MiroirNotSupported)) => {
             Err(as_one_server_words_it(app, &snapshot, &body, error).await)
         }
         answered => answered,
@@ -74,7 +79,7 @@ impl MultiSearch {
     fn from_json(body: &[u8]) -> Option<Self> {
         let mut members: Members = serde_json::from_slice(body).ok()?;
         let queries: Vec<Box<RawValue>> = serde_json::from_str(members.take("queries")?.get()).ok()?;
-        let queries = queries.iter().map(|query| Query::from_json(query.get())).collect::<Option<_>>()?;
+        let queries = queries.into_iter().map(Query::from_json).collect::<Option<_>>()?;
         let federation = match members.take("federation").filter(|federation| federation.get() != "null") {
             Some(federation) => Some(Federation::from_json(federation.get())?),
             None => None,
@@ -84,8 +89,14 @@ impl MultiSearch {
 }
 
 impl Query {
-    fn from_json(text: &str) -> Option<Self> {
-        let mut members: Members = serde_json::from_str(text).ok()?;
+    fn from_json(source: Box<RawValue>) -> Option<Self> {
+        let (index_uid, options, members) = Self::parts(&source)?;
+        Some(Self { index_uid, search: SearchRequest::from_members(members)?, options, source: Some(source) })
+    }
+
+    /// Its index, its `federationOptions`, and the search.
+    fn parts(source: &RawValue) -> Option<(IndexUid, Option<Box<RawValue>>, Members)> {
+        let mut members: Members = serde_json::from_str(source.get()).ok()?;
         let index_uid: String = serde_json::from_str(members.take("indexUid")?.get()).ok()?;
         let index_uid = IndexUid::parse(&index_uid).ok()?;
         let options = members.take("federationOptions").filter(|options| options.get() != "null");
@@ -95,7 +106,7 @@ impl Query {
                 members.take(paging);
             }
         }
-        Some(Self { index_uid, search: SearchRequest::from_members(members)?, options })
+        Some((index_uid, options, members))
     }
 }
 
@@ -108,16 +119,20 @@ fn check_query_count(app: &App, count: usize) -> Result<(), ApiError> {
     Err(ApiError::new(Code::MiroirTooManyQueries, message))
 }
 
-/// What the client may see of each query's index, whether or not there is one list of all.
-fn under_rights(queries: Vec<Query>, rights: &Rights) -> Result<Vec<Query>, ApiError> {
+/// What the client may see of each query's index, whether or not there is one list of all. Of an alias' targets it must have the
+/// right to each.
+fn under_rights(snapshot: &Snapshot, queries: Vec<Query>, rights: &Rights) -> Result<Vec<Query>, ApiError> {
     let under_rights = |(n, mut query): (usize, Query)| {
-        let uid = query.index_uid.as_str();
-        if !rights.sees(uid) {
+        let targets = snapshot.stands_for(&query.index_uid);
+        if !targets.iter().all(|target| rights.sees(target.as_str())) {
             let message = format!("Inside `.queries[{n}]`: The provided API key is invalid.");
             return Err(ApiError::new(Code::InvalidApiKey, message));
         }
-        if let Some(rule) = rights.search_filter(uid) {
-            query.search = query.search.under_rule(rule);
+        // Several are searched under a rule each.
+        if let [target] = targets {
+            if let Some(rule) = rights.search_filter(target.as_str()) {
+                query.search = query.search.under_rule(rule);
+            }
         }
         Ok(query)
     };
@@ -153,17 +168,18 @@ pub fn index_of<'a>(snapshot: &'a Snapshot, uid: &IndexUid, n: usize) -> Result<
         None => uid,
         Some(Alias { kind: AliasKind::Single, targets, .. }) => targets.first().unwrap_or(uid),
         Some(_) => {
-            let message = format!("Inside `.queries[{n}]`: alias `{uid}` stands for several indexes.");
+            let message = format!(
+                "Inside `.queries[{n}]`: alias `{uid}` stands for several indexes; a federated search has a query for each."
+            );
             return Err(ApiError::new(Code::MiroirNotSupported, message));
         }
     };
     match snapshot.index(name) {
         Some(index) => Ok(index),
         None => {
-            let error = ApiError::index_not_found(uid.as_str());
-            let message = format!("Inside `.queries[{n}]`: {}", error.body.message);
+            let error = inside_query(n, ApiError::index_not_found(uid.as_str()));
             // Meilisearch's status: what is missing is not what the path names.
-            Err(ApiError { status: 400, body: ErrorBody { message, ..error.body } })
+            Err(ApiError { status: 400, ..error })
         }
     }
 }
@@ -234,14 +250,58 @@ impl Planned<'_> {
     }
 }
 
-async fn plain(app: &App, snapshot: &Snapshot, queries: Vec<Query>) -> Result<Answer, ApiError> {
+/// The result of a query: its place, what the client called the index, and what was found.
+type QueryResult = (usize, IndexUid, Bytes);
+
+async fn plain(app: &App, snapshot: &Snapshot, queries: Vec<Query>, rights: &Rights) -> Result<Answer, ApiError> {
     let seed = queries.iter().fold(0, |seed: u64, query| seed.rotate_left(7) ^ query.search.fingerprint());
-    let planned = queries.into_iter().enumerate().map(|(n, query)| plan(app, snapshot, n, query, seed));
+    let (of_several, of_one): (Vec<_>, Vec<_>) =
+        queries.into_iter().enumerate().partition(|(_, query)| snapshot.stands_for(&query.index_uid).len() > 1);
+    let of_several = of_several.iter().map(|(n, query)| result_of_several(app, snapshot, *n, query, rights));
+    let ((mut results, missing), of_several) =
+        try_join(results_of_one(app, snapshot, of_one, seed), try_join_all(of_several)).await?;
+    let mut degraded = None;
+    for (result, degraded_now) in of_several {
+        results.push(result);
+        degraded = degraded.or(degraded_now);
+    }
+    results.sort_unstable_by_key(|(n, ..)| *n);
+    let named: Vec<(&str, Bytes)> = results.iter().map(|(_, uid, body)| (uid.as_str(), body.clone())).collect();
+    let answer = merged(write_results(&named), &missing)?;
+    Ok(Answer { degraded: answer.degraded.or(degraded), ..answer })
+}
+
+/// Of a query by an alias that stands for several indexes; with what the result lacks.
+async fn result_of_several(
+    app: &App,
+    snapshot: &Snapshot,
+    n: usize,
+    query: &Query,
+    rights: &Rights,
+) -> Result<(QueryResult, Option<String>), ApiError> {
+    if query.options.is_some() {
+        return Err(options_without_federation());
+    }
+    let (_, _, members) =
+        query.source.as_deref().and_then(Query::parts).ok_or_else(|| cannot_be_read(n, "no query", 0))?;
+    let answer = alias_search::result_of_query(app, snapshot, &query.index_uid, members, rights).await;
+    let answer = answer.map_err(|error| inside_query(n, error))?;
+    Ok(((n, query.index_uid.clone(), answer.body), answer.degraded))
+}
+
+async fn results_of_one(
+    app: &App,
+    snapshot: &Snapshot,
+    queries: Vec<(usize, Query)>,
+    seed: u64,
+) -> Result<(Vec<QueryResult>, Vec<Shard>), ApiError> {
+    let places: Vec<usize> = queries.iter().map(|(n, _)| *n).collect();
+    let planned = queries.into_iter().map(|(n, query)| plan(app, snapshot, n, query, seed));
     let planned = try_join_all(planned).await?;
     let indexes: Vec<&Index> = planned.iter().map(|query| query.index).collect();
     let groups = groups_of(snapshot, &indexes);
     let read = groups.iter().map(|group| read_group(app, snapshot, &planned, group, seed));
-    let mut results: Vec<(&str, Bytes)> = planned.iter().map(|query| (query.shown.as_str(), Bytes::new())).collect();
+    let mut bodies = vec![Bytes::new(); planned.len()];
     let mut missing = Vec::new();
     for (group, (answers, missing_now)) in groups.iter().zip(try_join_all(read).await?) {
         missing.extend(missing_now);
@@ -251,12 +311,23 @@ async fn plain(app: &App, snapshot: &Snapshot, queries: Vec<Query>) -> Result<An
             }
             let mut read = IndexRead::of_all_shards(app, snapshot, planned[n].index, seed);
             read.shards.clone_from(&planned[n].shards);
-            results[n].1 = planned[n].merge(&read, answers).await?;
+            bodies[n] = planned[n].merge(&read, answers).await?;
         }
     }
     missing.sort_unstable();
     missing.dedup();
-    merged(write_results(&results), &missing)
+    let shown = planned.into_iter().map(|query| query.shown);
+    let results = places.into_iter().zip(shown).zip(bodies).map(|((n, uid), body)| (n, uid, body));
+    Ok((results.collect(), missing))
+}
+
+fn options_without_federation() -> ApiError {
+    ApiError::new(Code::BadRequest, "`federationOptions` are for requests with `federation`.")
+}
+
+fn inside_query(n: usize, error: ApiError) -> ApiError {
+    let message = format!("Inside `.queries[{n}]`: {}", error.body.message);
+    ApiError { body: ErrorBody { message, ..error.body }, ..error }
 }
 
 /// The place of each query by itself: what index it means, and how it is put to the nodes.
@@ -268,8 +339,7 @@ async fn plan<'a>(
     seed: u64,
 ) -> Result<Planned<'a>, ApiError> {
     if query.options.is_some() {
-        let message = "`federationOptions` are for requests with `federation`.";
-        return Err(ApiError::new(Code::BadRequest, message));
+        return Err(options_without_federation());
     }
     let index = index_of(snapshot, &query.index_uid, n)?;
     let filter = query.search.filter();

@@ -39,6 +39,8 @@ pub enum Route {
     /// With the document id, percent-decoded.
     Document(IndexUid, String, Verb),
     Search(IndexUid, Verb),
+    /// A read by an alias that stands for these indexes, as if they were one.
+    OfSeveral(Box<Route>, Vec<IndexUid>),
     FacetSearch(IndexUid),
     Fields(IndexUid),
     Explain(IndexUid),
@@ -152,6 +154,8 @@ impl Route {
     pub fn access(&self) -> Access<'_> {
         use Verb::{Delete, Get, Patch, Post};
         let (action, index) = match self {
+            // Each of its indexes is checked by itself.
+            Route::OfSeveral(route, _) => return route.access(),
             Route::Health | Route::Admin(AdminRoute::Ready) => return Access::Anyone,
             Route::Admin(_) => return Access::AdminKey,
             // It shows where things are, which is nobody's business who only searches.
@@ -275,6 +279,9 @@ impl Route {
     /// Whether its body is JSON and nothing else.
     pub fn takes_json(&self, method: &Method) -> bool {
         let takes_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        if let Route::OfSeveral(route, _) = self {
+            return route.takes_json(method);
+        }
         // Documents come in several formats, and a cancelation says everything in its address.
         takes_body && !matches!(self, Route::Documents(..) | Route::TasksCancel | Route::Admin(_))
     }
@@ -298,6 +305,7 @@ impl Route {
             Route::DocumentsEdit(_) => "/indexes/{uid}/documents/edit",
             Route::Document(..) => "/indexes/{uid}/documents/{id}",
             Route::Search(..) => "/indexes/{uid}/search",
+            Route::OfSeveral(route, _) => route.template(),
             Route::Explain(_) => "/indexes/{uid}/explain",
             Route::FacetSearch(_) => "/indexes/{uid}/facet-search",
             Route::Fields(_) => "/indexes/{uid}/fields",

@@ -36,6 +36,45 @@ pub async fn one(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Ans
     Ok(Answer::json(200, &stats).without_shards(&missing))
 }
 
+/// Of several indexes as if they were one.
+pub async fn of_several(app: &App, uids: &[IndexUid], request: &Request<'_>) -> Result<Answer, ApiError> {
+    let indexes: Vec<_> = uids.iter().map(|uid| request.index(app, uid)).collect::<Result<_, _>>()?;
+    let read = indexes.iter().map(|(snapshot, index)| of_index(app, snapshot, index));
+    let (each, missing): (Vec<Value>, Vec<Vec<Shard>>) = try_join_all(read).await?.into_iter().unzip();
+    let mut missing = missing.concat();
+    missing.sort_unstable();
+    missing.dedup();
+    Ok(Answer::json(200, &sum_of(&each)).without_shards(&missing))
+}
+
+/// Numbers and counts of fields added up, truths joined; the mean size is that of all documents.
+fn sum_of(each: &[Value]) -> Value {
+    let mut sum = Map::new();
+    for (name, value) in each.iter().filter_map(Value::as_object).flatten() {
+        let before = sum.remove(name).unwrap_or(Value::Null);
+        sum.insert(name.clone(), added(before, value));
+    }
+    let number = |name: &str| sum.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let mean = number("rawDocumentDbSize").checked_div(number("numberOfDocuments")).unwrap_or(0);
+    sum.insert("avgDocumentSize".to_owned(), mean.into());
+    Value::Object(sum)
+}
+
+fn added(before: Value, value: &Value) -> Value {
+    match (before, value) {
+        (Value::Null, value) => value.clone(),
+        (Value::Bool(before), Value::Bool(value)) => (before | value).into(),
+        (Value::Object(mut before), Value::Object(value)) => {
+            for (name, count) in value {
+                let so_far = before.remove(name).unwrap_or(Value::Null);
+                before.insert(name.clone(), added(so_far, count));
+            }
+            Value::Object(before)
+        }
+        (before, value) => (before.as_u64().unwrap_or(0) + value.as_u64().unwrap_or(0)).into(),
+    }
+}
+
 /// Sizes are those of all indexes, also of those that the client does not see.
 pub async fn all(app: &App, rights: &Rights) -> Result<Answer, ApiError> {
     let snapshot = app.cluster.snapshot();

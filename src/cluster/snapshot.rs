@@ -146,6 +146,11 @@ impl Snapshot {
         self.aliases.get(name)
     }
 
+    /// The indexes that a client's name stands for: an alias' targets, or the name itself.
+    pub fn stands_for<'a>(&'a self, name: &'a IndexUid) -> &'a [IndexUid] {
+        self.alias(name).map_or(std::slice::from_ref(name), |alias| &alias.targets)
+    }
+
     /// The alias that stands for an index, if there is one.
     pub fn alias_of(&self, index: &IndexUid) -> Option<&Alias> {
         self.aliases.values().find(|alias| alias.targets.contains(index))

@@ -110,6 +110,12 @@ impl ApiError {
         Self::new(Code::IndexNotFound, format!("Index `{uid}` not found."))
     }
 
+    /// The same about an alias, without the names of what it stands for.
+    #[must_use]
+    pub fn not_naming<'a>(self, targets: impl Iterator<Item = &'a IndexUid>, alias: &IndexUid) -> Self {
+        Self { body: targets.fold(self.body, |body, target| body.naming(target, alias)), ..self }
+    }
+
     pub fn is(&self, code: Code) -> bool {
         self.body.code == code.name()
     }

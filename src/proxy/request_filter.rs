@@ -9,8 +9,9 @@ use super::body::ClientBody;
 use super::context::Context;
 use super::cors;
 use super::respond;
-use crate::api::{self, Access, Answer, Body, IdempotencyKey, Plan, Request, Route};
+use crate::api::{self, Access, Answer, Body, IdempotencyKey, Plan, Request, Resolved, Route};
 use crate::app::App;
+use crate::auth::Rights;
 use crate::error::{ApiError, Code};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -51,28 +52,26 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         header.headers.get_all(IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect();
     let min_settings_version = text(MIN_SETTINGS_VERSION);
     let recognised = Route::recognise(&method, &path);
-    let (recognised, refused_alias) = match recognised {
+    let Resolved { route, needed, alias } = match recognised {
         Ok(route) if route.index_uid().is_some() => {
             let snapshot = app.cluster.snapshot();
-            let resolved = api::without_alias(&snapshot, route.clone());
+            let resolved = api::resolve(&snapshot, route);
             ctx.held = Some(snapshot);
-            // Whoever may not use the alias is told that first.
-            match resolved {
-                Ok(resolved) => (Ok(resolved), None),
-                Err(error) => (Ok(route), Some(error)),
-            }
+            resolved
         }
-        recognised => (recognised, None),
+        Ok(route) => Resolved { needed: vec![route.clone()], route: Ok(route), alias: None },
+        Err(error) => Resolved { route: Err(error), needed: Vec::new(), alias: None },
     };
-    ctx.route = recognised.as_ref().ok().cloned();
-    // Whoever may not see anything does not learn which routes there are.
-    let access = recognised.as_ref().map_or_else(|_| Access::of_unknown(&path), Route::access);
-    let rights = authenticate(&app.gate.state(), access, &header.headers)?;
+    ctx.route = route.as_ref().ok().or(needed.first()).cloned();
+    // Whoever may not see anything does not learn which routes there are, nor what an alias can be used for.
+    let access = needed.first().map_or_else(|| Access::of_unknown(&path), Route::access);
+    let rights = authenticate(&app.gate.state(), access, &header.headers);
+    let rights = rights.and_then(|rights| needs_all(rights, &needed)).map_err(|error| match &alias {
+        Some(alias) => error.not_naming(needed.iter().filter_map(Route::index_uid), alias),
+        None => error,
+    })?;
     let needs_permit = access != Access::Anyone;
-    let route = recognised?;
-    if let Some(error) = refused_alias {
-        return Err(error);
-    }
+    let route = route?;
     if ctx.permit.is_none() && needs_permit {
         return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
     }
@@ -105,6 +104,16 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         Ok(plan) => plan,
         Err(_) => Err(ApiError::new(Code::MiroirTimeout, "The request could not be answered in time.")),
     }
+}
+
+/// Whoever reads several indexes as one needs the right to each. The first has been checked.
+fn needs_all(rights: Rights, needed: &[Route]) -> Result<Rights, ApiError> {
+    for route in needed.iter().skip(1) {
+        if let Access::Action(action, Some(index)) = route.access() {
+            rights.check(action, Some(index.as_str()))?;
+        }
+    }
+    Ok(rights)
 }
 
 fn settings_version(text: &str) -> Result<u64, ApiError> {
