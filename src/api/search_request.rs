@@ -590,7 +590,7 @@ impl SearchRequest {
         index: &IndexFacts,
     ) -> Result<Bytes, MergeError> {
         let visible = self.visibility(index);
-        hybrid::merge_hybrid(words, meaning, &self.merge_request(&visible, index, &Supplement::NONE), how, index)
+        hybrid::merge_hybrid(words, meaning, &self.merge_request_of_parts(&visible, index), how, index)
     }
 
     /// The answer to the client from the part by words, if it needs no other.
@@ -601,13 +601,13 @@ impl SearchRequest {
         index: &IndexFacts,
     ) -> Result<Option<Bytes>, MergeError> {
         let visible = self.visibility(index);
-        hybrid::words_suffice(words, &self.merge_request(&visible, index, &Supplement::NONE), weights, index)
+        hybrid::words_suffice(words, &self.merge_request_of_parts(&visible, index), weights, index)
     }
 
     /// The answer to the client from the part by words, when there can be no other.
     pub fn words_alone(&self, words: &[Leg], index: &IndexFacts) -> Result<Bytes, MergeError> {
         let visible = self.visibility(index);
-        hybrid::words_alone(words, &self.merge_request(&visible, index, &Supplement::NONE), index)
+        hybrid::words_alone(words, &self.merge_request_of_parts(&visible, index), index)
     }
 
     pub(super) fn visibility(&self, index: &IndexFacts) -> Visibility {
@@ -616,6 +616,12 @@ impl SearchRequest {
             ranking_score_details: self.show_ranking_score_details,
             added: self.added_attributes(index),
         }
+    }
+
+    /// Of a part by words or by meaning, whose hits were all found the same way: it is in the order of its rules, which a weighed
+    /// score is not where a sort stands among them.
+    fn merge_request_of_parts<'r>(&'r self, visible: &'r Visibility, index: &'r IndexFacts) -> SearchMerge<'r> {
+        SearchMerge { semantic_ratio: None, ..self.merge_request(visible, index, &Supplement::NONE) }
     }
 
     fn merge_request<'r>(

@@ -159,3 +159,30 @@ fn no_leg_is_asked_for_a_field_of_miroirs_own_because_the_client_named_it() {
     assert_eq!(asked["sort"], json!(["_miroir_shar\u{111}:asc"]));
     assert_eq!(asked["facets"], json!(["_miroir_shar\u{111}", "_miroir_shard"]));
 }
+
+#[test]
+fn the_part_by_words_of_a_hybrid_search_stays_in_the_order_of_its_sort() {
+    let hit = |id: u64, size: u64, exactness: f64| {
+        json!({
+            "id": id, "_rankingScore": exactness, "_rankingScoreDetails": {
+                "words": { "order": 0, "matchingWords": 1, "maxMatchingWords": 1, "score": 1.0 },
+                "size:desc": { "order": 1, "value": size },
+                "wordPosition": { "order": 2, "score": exactness },
+            },
+        })
+    };
+    let leg = |shard: u32, hits: Value| {
+        let body = json!({ "hits": hits, "query": "x", "processingTimeMs": 0, "limit": 3, "offset": 0, "estimatedTotalHits": 9 });
+        Leg { shards: vec![Shard(shard)], body: body.to_string().into() }
+    };
+    let words = [leg(0, json!([hit(1, 9, 1.0), hit(2, 7, 1.0)])), leg(1, json!([hit(3, 8, 0.9), hit(4, 6, 0.9)]))];
+    let search = json!({
+        "q": "x", "sort": ["size:desc"], "limit": 3, "vector": [1.0],
+        "hybrid": { "embedder": "e", "semanticRatio": 0.1 },
+    });
+    let search = request(search).with_key("id");
+    let answer = search.words_suffice(&words, Weights::of_ratio(0.1), &IndexFacts::default()).unwrap();
+    let answer: Value = serde_json::from_slice(&answer.expect("the words are good enough")).unwrap();
+    let ids: Vec<u64> = answer["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [1, 3, 2]);
+}
