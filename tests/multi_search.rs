@@ -131,9 +131,14 @@ fn queries_to_one_node_travel_in_one_request() {
     };
     assert_eq!(fewest(searching(1)), 3);
     assert_eq!(fewest(searching(30)), 3);
-    let mut federated = searching(9);
-    federated["federation"] = json!({});
-    assert_eq!(fewest(federated), 3);
+    let mut one_list = searching(9);
+    one_list["federation"] = json!({});
+    assert_eq!(fewest(one_list), 3);
+    // Only one node can have this document.
+    let of_one = json!({ "queries": [{ "indexUid": "i", "filter": "id = 12" }], "federation": {} });
+    assert_eq!(fewest(of_one.clone()), 1);
+    let [got, expected] = federated(&both, &of_one);
+    assert_eq!((&got, got.len()), (&expected, 1));
 }
 
 #[test]
@@ -424,5 +429,42 @@ fn a_node_that_dies_costs_no_query() {
         assert_eq!((hits(&results(&answer)[0]).len(), &results(&answer)[1]["estimatedTotalHits"]), (100, &json!(100)));
         let answer = cluster.post("/multi-search", federated.clone()).expect_status(200);
         assert_eq!((hits(&answer).len(), &answer["estimatedTotalHits"]), (200, &json!(200)));
+    }
+}
+
+/// The ids of a federated list, in order.
+fn federated(both: &Both, body: &Value) -> [Vec<Value>; 2] {
+    let answers = both.post("/multi-search", body).map(|answer| answer.expect_status(200));
+    answers.map(|answer| hits(&answer).iter().map(|hit| hit["id"].clone()).collect())
+}
+
+#[test]
+fn fields_that_are_not_displayed_order_a_federated_list() {
+    let hidden = |extra: Value| {
+        let mut settings = settings();
+        settings["displayedAttributes"] = json!(["id", "title"]);
+        settings.as_object_mut().expect("an object").extend(extra.as_object().cloned().expect("an object"));
+        settings
+    };
+    let both = Both::with(
+        hidden(json!({ "rankingRules": ["words", "sort", "typo", "price:desc", "id:asc"] })),
+        documents(3, 200),
+    );
+    both.add_index("j", hidden(json!({})), documents(4, 150));
+    let lists = [
+        json!([{ "indexUid": "i", "q": "", "sort": ["price:asc", "id:asc"] }]),
+        json!([{ "indexUid": "i", "q": "river stone", "matchingStrategy": "all" }]),
+        json!([
+            { "indexUid": "i", "sort": ["price:desc", "id:desc"], "attributesToRetrieve": ["title", "id"] },
+            { "indexUid": "j", "sort": ["price:desc", "id:desc"] },
+        ]),
+        json!([{ "indexUid": "i", "sort": ["id:asc"], "distinct": "brand" }]),
+    ];
+    for queries in lists {
+        for paging in [json!({}), json!({ "offset": 15, "limit": 30 })] {
+            let body = json!({ "queries": queries, "federation": paging });
+            let [got, expected] = federated(&both, &body);
+            assert_eq!(got, expected, "{body}");
+        }
     }
 }

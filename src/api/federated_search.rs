@@ -17,18 +17,19 @@ use super::frequency;
 use super::index_read::IndexRead;
 use super::multi_search::{groups_of, index_of, Query, PATH};
 use super::read_kinds::FEDERATED_SEARCH;
-use super::search::{foreign_filter, merged};
+use super::search::{foreign_filter, merge_failed, merged};
 use super::search_request::{Members, SearchRequest, LIMIT_DEFAULT};
-use super::{facts, reserved_attributes, Answer};
+use super::{facts, reserved_attributes, supplement, Answer};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::merge::federated::{
-    merge_federated, FacetConflict, FederatedIndex, FederatedLeg, FederatedMerge, FederatedQuery, MergeFacets, Merged,
+    keys_of_hidden, merge_federated, FacetConflict, FederatedIndex, FederatedLeg, FederatedMerge, FederatedQuery,
+    MergeFacets, Merged,
 };
+use crate::merge::hidden::{key_text, HiddenValues};
 use crate::merge::search::Paging;
-use crate::merge::splice::Visibility;
-use crate::merge::IndexFacts;
+use crate::merge::{IndexFacts, MergeError};
 use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 
@@ -160,6 +161,8 @@ struct Planned<'a> {
     shown: IndexUid,
     index: &'a Index,
     search: SearchRequest,
+    /// The shards in which anything can be found.
+    shards: Vec<Shard>,
     options: QueryOptions,
     /// `federationOptions` as the client wrote them.
     raw_options: Option<Box<RawValue>>,
@@ -190,11 +193,36 @@ pub async fn one_list(
     }
     missing.sort_unstable();
     missing.dedup();
-    match merge(&planned, &legs, federation, shows_origin) {
+    let list = List::new(&planned, federation, shows_origin);
+    let hidden = (0..planned.len()).map(|n| hidden_values(app, snapshot, &list, &legs, n, seed));
+    let hidden = try_join_all(hidden).await?;
+    match list.merge(&legs, &hidden) {
         Ok(Merged::Answer(body)) => merged(Ok(body), &missing),
         Ok(Merged::FacetConflict(conflict)) => Err(orders_differ(&conflict)),
         Err(error) => merged(Err(error), &missing),
     }
+}
+
+/// What the hidden fields of the `n`th query's hits say; `None` where the list does not depend on any, or hits do not show by
+/// which key their documents could be read. One hit alone has nothing to be compared with.
+async fn hidden_values(
+    app: &App,
+    snapshot: &Snapshot,
+    list: &List<'_>,
+    legs: &[FederatedLeg],
+    n: usize,
+    seed: u64,
+) -> Result<Option<HiddenValues>, ApiError> {
+    let query = &list.planned[n];
+    let facts = list.facts_of(n);
+    let fields = query.search.hidden_fields(facts);
+    let Some(key) = facts.shown_primary_key().filter(|_| !fields.is_empty()) else { return Ok(None) };
+    let keys = list.keys_of_hidden(legs, n, fields.distinct.is_some()).map_err(merge_failed)?;
+    if keys.len() < 2 {
+        return Ok(None);
+    }
+    let read = IndexRead::of_all_shards(app, snapshot, query.index, seed);
+    supplement::read_hidden(&read, fields, key, keys).await.map(Some)
 }
 
 /// The place of each query by itself: what index it means, and how it is put to the nodes.
@@ -227,14 +255,14 @@ async fn plan<'a>(
         Some(attribute) => search.with_distinct(attribute),
         None => search,
     };
-    let read = IndexRead::of_all_shards(app, snapshot, index, seed);
+    let read = IndexRead::of_all_shards(app, snapshot, index, seed).narrowed(&search.filter().narrowing(index));
     let search = match frequency::plan(&read, search.clone()).await? {
         frequency::Plan::OneSearch(search) => *search,
         // Stages of one query would be several queries to a node, which compares them by scores that do not know of the
         // words that were dropped. So each node drops words as it sees fit.
         frequency::Plan::Stages(_) => search,
     };
-    Ok(Planned { shown: index_uid, index, search, options, raw_options })
+    Ok(Planned { shown: index_uid, index, search, shards: read.shards, options, raw_options })
 }
 
 async fn read_group(
@@ -246,7 +274,8 @@ async fn read_group(
     federation: &Federation,
     seed: u64,
 ) -> Result<(Vec<FederatedLeg>, Vec<Shard>), ApiError> {
-    let read = IndexRead::of_all_shards(app, snapshot, planned[group[0]].index, seed);
+    let mut read = IndexRead::of_all_shards(app, snapshot, planned[group[0]].index, seed);
+    read.shards.retain(|shard| group.iter().any(|&n| planned[n].shards.contains(shard)));
     // By the nodes' names, whatever the client's.
     let on_nodes = |uid: &str| {
         let queried = planned.iter().find(|query| query.shown.as_str() == uid);
@@ -297,43 +326,82 @@ impl Planned<'_> {
     }
 }
 
-fn merge(
-    planned: &[Planned<'_>],
-    legs: &[FederatedLeg],
-    federation: &Federation,
+/// One list of what the queries find, and what its merge must know.
+struct List<'p> {
+    planned: &'p [Planned<'p>],
+    federation: &'p Federation,
     shows_origin: bool,
-) -> Result<Merged, crate::merge::MergeError> {
-    // One index is one, by whatever names it is called; Meilisearch takes them in the order of their names.
-    let mut facts: BTreeMap<&str, (&IndexUid, IndexFacts)> = BTreeMap::new();
-    for query in planned {
-        let is_new = facts.values().all(|(node_uid, _)| **node_uid != query.index.node_uid);
-        if is_new {
-            facts.insert(query.shown.as_str(), (&query.index.node_uid, facts::of(query.index)));
+    /// One index is one, by whatever names it is called; Meilisearch takes them in the order of their names, which are the client's.
+    indexes: BTreeMap<&'p str, (&'p IndexUid, IndexFacts)>,
+}
+
+impl<'p> List<'p> {
+    fn new(planned: &'p [Planned<'p>], federation: &'p Federation, shows_origin: bool) -> Self {
+        let mut indexes: BTreeMap<&str, (&IndexUid, IndexFacts)> = BTreeMap::new();
+        for query in planned {
+            if indexes.values().all(|(node_uid, _)| **node_uid != query.index.node_uid) {
+                indexes.insert(query.shown.as_str(), (&query.index.node_uid, facts::of(query.index)));
+            }
         }
+        Self { planned, federation, shows_origin, indexes }
     }
-    let indexes = facts.iter();
-    let indexes = indexes.map(|(uid, (node_uid, facts))| FederatedIndex { uid, node_uid: node_uid.as_str(), facts });
-    let indexes: Vec<FederatedIndex> = indexes.collect();
-    let place_of = |query: &Planned| indexes.iter().position(|index| index.node_uid == query.index.node_uid.as_str());
-    let queries: Vec<FederatedQuery> = planned
-        .iter()
-        .filter_map(|query| {
-            let index = place_of(query)?;
-            let facts = indexes[index].facts;
-            let visible: Visibility = query.search.visibility(facts);
-            let distinct = query.search.distinct_attribute(facts);
-            Some(FederatedQuery { index, weight: query.options.weight, distinct, visible })
+
+    /// The place of a query's index.
+    fn index_of(&self, query: usize) -> usize {
+        let node_uid = &self.planned[query].index.node_uid;
+        let place = self.indexes.values().position(|(of_index, _)| *of_index == node_uid);
+        place.expect("the list has the index of each of its queries")
+    }
+
+    fn facts_of(&self, query: usize) -> &IndexFacts {
+        let facts = self.indexes.values().nth(self.index_of(query)).map(|(_, facts)| facts);
+        facts.expect("the list has the index of each of its queries")
+    }
+
+    fn keys_of_hidden(
+        &self,
+        legs: &[FederatedLeg],
+        query: usize,
+        is_distinct_hidden: bool,
+    ) -> Result<Vec<String>, MergeError> {
+        let keys = |request: &FederatedMerge| {
+            let keys = keys_of_hidden(legs, query, is_distinct_hidden, request)?;
+            Ok(keys.into_iter().map(key_text).collect())
+        };
+        self.with_request(&[], keys)
+    }
+
+    fn merge(&self, legs: &[FederatedLeg], hidden: &[Option<HiddenValues>]) -> Result<Merged, MergeError> {
+        self.with_request(hidden, |request| merge_federated(legs, request))
+    }
+
+    fn with_request<T>(&self, hidden: &[Option<HiddenValues>], then: impl FnOnce(&FederatedMerge) -> T) -> T {
+        let indexes = self.indexes.iter();
+        let indexes =
+            indexes.map(|(uid, (node_uid, facts))| FederatedIndex { uid, node_uid: node_uid.as_str(), facts });
+        let indexes: Vec<FederatedIndex> = indexes.collect();
+        let query_of = |(n, query): (usize, &'p Planned<'p>)| {
+            let index = self.index_of(n);
+            let facts = self.facts_of(n);
+            FederatedQuery {
+                index,
+                weight: query.options.weight,
+                distinct: query.search.distinct_attribute(facts),
+                hidden_key: facts.shown_primary_key().filter(|_| !query.search.hidden_fields(facts).is_empty()),
+                hidden: hidden.get(n).and_then(Option::as_ref),
+                visible: query.search.visibility(facts),
+            }
+        };
+        let queries: Vec<FederatedQuery> = self.planned.iter().enumerate().map(query_of).collect();
+        then(&FederatedMerge {
+            queries: &queries,
+            indexes: &indexes,
+            paging: self.federation.paging,
+            distinct: self.federation.distinct.as_deref(),
+            merge_facets: self.federation.merge_facets,
+            shows_origin: self.shows_origin,
         })
-        .collect();
-    let request = FederatedMerge {
-        queries: &queries,
-        indexes: &indexes,
-        paging: federation.paging,
-        distinct: federation.distinct.as_deref(),
-        merge_facets: federation.merge_facets,
-        shows_origin,
-    };
-    merge_federated(legs, &request)
+    }
 }
 
 fn orders_differ(conflict: &FacetConflict) -> ApiError {

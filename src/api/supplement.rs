@@ -15,7 +15,7 @@ use crate::cluster::Shard;
 use crate::documents::shard_of_document_id;
 use crate::error::ApiError;
 use crate::merge::distinct_total::distinct_total;
-use crate::merge::hidden::{key_text, HiddenValues};
+use crate::merge::hidden::{key_text, HiddenFields, HiddenValues};
 use crate::merge::search::ThresholdTotal;
 use crate::merge::{IndexFacts, Leg};
 use crate::scatter::NodeRequest;
@@ -72,6 +72,16 @@ async fn hidden_values(
     if keys.is_empty() {
         return Ok(None);
     }
+    Ok(Some(read_hidden(read, fields, key, keys).await?))
+}
+
+/// Reads hidden fields of the documents with these primary keys.
+pub async fn read_hidden(
+    read: &IndexRead<'_>,
+    fields: HiddenFields,
+    key: &str,
+    keys: Vec<String>,
+) -> Result<HiddenValues, ApiError> {
     let shard_of = |key: String| (shard_of_document_id(&key, read.index.shard_count), key);
     let mut by_shard: Vec<(Shard, String)> = keys.into_iter().map(shard_of).collect();
     by_shard.sort();
@@ -92,7 +102,7 @@ async fn hidden_values(
     for (n, list) in lists.iter().enumerate() {
         values.add(n, &list.body).map_err(merge_failed)?;
     }
-    Ok(Some(values))
+    Ok(values)
 }
 
 async fn counted(read: &IndexRead<'_>, search: &SearchRequest, facts: &IndexFacts) -> Result<Vec<Leg>, ApiError> {

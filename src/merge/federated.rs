@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::distinct::{self, SeenValues};
+use super::distinct::{self, DistinctValue, SeenValues};
 use super::facets::Facets;
+use super::hidden::HiddenValues;
 use super::json::{self, Cursor, Member};
-use super::rank::{Chooser, RankKeys};
+use super::rank::{Chooser, RankKeys, HIDDEN_RULE};
 use super::search::Paging;
 use super::splice::{self, Hit, Visibility};
 use super::weighted::WeightedScore;
@@ -28,6 +29,9 @@ pub struct FederatedQuery<'r> {
     pub weight: f64,
     /// The query's own distinct attribute or its index's.
     pub distinct: Option<&'r str>,
+    /// The primary key, if hits depend on fields that they do not show, and what those fields say where it was found out.
+    pub hidden_key: Option<&'r str>,
+    pub hidden: Option<&'r HiddenValues>,
     pub visible: Visibility,
 }
 
@@ -101,6 +105,28 @@ pub fn merge_federated(legs: &[FederatedLeg], request: &FederatedMerge) -> Resul
     write_answer(&answers, &page, rejected, facets, request).map(Merged::Answer)
 }
 
+/// The primary keys of a query's hits, as the nodes wrote them, if their order depends on fields that are not displayed (or, with
+/// `is_distinct_hidden`, in any case).
+pub fn keys_of_hidden<'a>(
+    legs: &'a [FederatedLeg],
+    query: usize,
+    is_distinct_hidden: bool,
+    request: &FederatedMerge,
+) -> Result<Vec<&'a [u8]>, MergeError> {
+    let mut keys = Vec::new();
+    let Some(key) = request.queries[query].hidden_key else { return Ok(keys) };
+    let is_asked = |(_, leg): &(usize, &FederatedLeg)| leg.queries.contains(&query);
+    for (n, leg) in legs.iter().enumerate().filter(is_asked) {
+        if !is_distinct_hidden && memchr::memmem::find(&leg.leg.body, HIDDEN_RULE).is_none() {
+            continue;
+        }
+        let answer = LegAnswer::read(n, leg, request)?;
+        let hits = (0..answer.hits.len()).filter(|&hit| answer.hits[hit].query == query);
+        keys.extend(hits.filter_map(|hit| answer.key_of(hit, key)));
+    }
+    Ok(keys)
+}
+
 /// One leg's answer, looked through once.
 struct LegAnswer<'a> {
     leg: usize,
@@ -136,7 +162,8 @@ impl<'a> LegAnswer<'a> {
         let of_queries = request.queries.iter().filter_map(|query| query.distinct);
         let added =
             request.queries.iter().flat_map(|query| query.visible.added.iter().map(|added| added.name.as_str()));
-        let mut needed: Vec<&str> = of_queries.chain(request.distinct).chain(added).collect();
+        let keys = request.queries.iter().filter_map(|query| query.hidden_key);
+        let mut needed: Vec<&str> = of_queries.chain(request.distinct).chain(added).chain(keys).collect();
         needed.sort_unstable();
         needed.dedup();
         let mut cursor = Cursor::new(self.body);
@@ -192,6 +219,32 @@ impl<'a> LegAnswer<'a> {
         splice::ranking_score_details(self.body, self.marked_of(hit)).unwrap_or(b"{}")
     }
 
+    /// The value of a hit's primary key, as the node wrote it.
+    fn key_of(&self, hit: usize, key: &str) -> Option<&'a [u8]> {
+        let member = self.marked_of(hit).iter().find(|member| json::key_is(member.raw_key(self.body), key))?;
+        Some(member.value(self.body))
+    }
+
+    /// What is known of the fields that a hit does not show, with its key.
+    fn hidden_of<'r>(&self, hit: usize, request: &FederatedMerge<'r>) -> Option<(&'r HiddenValues, &'a [u8])> {
+        let hidden = request.queries[self.hits[hit].query].hidden?;
+        Some((hidden, self.key_of(hit, &hidden.primary_key)?))
+    }
+
+    fn keys(&self, hit: usize, request: &FederatedMerge) -> Result<RankKeys<'a>, MergeError> {
+        let mut keys = RankKeys::parse(self.details_of(hit)).map_err(|error| self.error(error))?;
+        if let Some((hidden, key)) = self.hidden_of(hit, request) {
+            keys.reveal(|n| hidden.sort_value(key, n).map(|(direction, value)| (direction, value.clone())));
+        }
+        Ok(keys)
+    }
+
+    /// The values of an attribute that a hit has.
+    fn distinct_values(&self, hit: usize, attribute: &str, request: &FederatedMerge) -> Vec<DistinctValue> {
+        let hidden = self.hidden_of(hit, request).and_then(|(hidden, key)| hidden.distinct_values(key));
+        hidden.unwrap_or_else(|| distinct::values_of(self.body, self.marked_of(hit), attribute))
+    }
+
     fn error(&self, error: json::JsonError) -> MergeError {
         MergeError::of_leg(self.leg, error)
     }
@@ -220,12 +273,12 @@ fn choose_page<'a>(answers: &[LegAnswer<'a>], request: &FederatedMerge) -> Resul
         let lists =
             of_index.map(|(query, _)| list_of(answers, query, request, &mut pinned)).collect::<Result<Vec<_>, _>>()?;
         let mut list = by_weighted_score(lists);
-        rejected += reject_seen(&mut list, answers, request.distinct);
+        rejected += reject_seen(&mut list, answers, request);
         list.truncate(end.min(index.facts.max_total_hits));
         by_index.push(list);
     }
     let mut list = by_weighted_score(by_index);
-    rejected += reject_seen(&mut list, answers, request.distinct);
+    rejected += reject_seen(&mut list, answers, request);
     pinned.sort_by_key(|(at, _): &(u64, _)| *at);
     let page = with_pinned(list, pinned.into(), request.paging.positions(usize::MAX));
     Ok((page, rejected))
@@ -242,7 +295,7 @@ fn list_of<'a>(
     for (leg, answer) in answers.iter().enumerate() {
         let mut of_leg = VecDeque::new();
         for hit in (0..answer.hits.len()).filter(|&hit| answer.hits[hit].query == query) {
-            let keys = RankKeys::parse(answer.details_of(hit)).map_err(|error| answer.error(error))?;
+            let keys = answer.keys(hit, request)?;
             match keys.pinned_at {
                 Some(at) => pinned.push((at, chosen(answers, leg, hit, &keys, request)?)),
                 None => of_leg.push_back((hit, keys)),
@@ -269,7 +322,7 @@ fn list_of<'a>(
             hits[leg] = hit;
             heads[leg] = Some(keys);
         }
-        let values = |attribute| distinct::values_of(answers[leg].body, answers[leg].marked_of(hit), attribute);
+        let values = |attribute| answers[leg].distinct_values(hit, attribute, request);
         if request.queries[query].distinct.is_none_or(|attribute| seen.take(values(attribute))) {
             list.push_back(chosen(answers, leg, hit, &keys, request)?);
         }
@@ -287,7 +340,10 @@ fn chosen<'a>(
     let answer = &answers[leg];
     let FederatedHit { query, score, .. } = answer.hits[hit];
     let weight = request.queries[query].weight;
-    let score = WeightedScore::read(answer.details_of(hit), weight, score).map_err(|error| answer.error(error))?;
+    let mut score = WeightedScore::read(answer.details_of(hit), weight, score).map_err(|error| answer.error(error))?;
+    if let Some((hidden, key)) = answer.hidden_of(hit, request) {
+        score.reveal(|n| hidden.sort_value(key, n).map(|(direction, value)| (direction, value.clone())));
+    }
     Ok(Chosen { leg, hit, query, is_semantic: keys.is_semantic, score })
 }
 
@@ -313,14 +369,11 @@ fn by_weighted_score(mut lists: Vec<VecDeque<Chosen<'_>>>) -> VecDeque<Chosen<'_
 }
 
 /// Leaves of each value of the attribute the first hit, and says how many went.
-fn reject_seen(list: &mut VecDeque<Chosen>, answers: &[LegAnswer], attribute: Option<&str>) -> u64 {
-    let Some(attribute) = attribute else { return 0 };
+fn reject_seen(list: &mut VecDeque<Chosen>, answers: &[LegAnswer], request: &FederatedMerge) -> u64 {
+    let Some(attribute) = request.distinct else { return 0 };
     let mut seen = SeenValues::default();
     let before = list.len();
-    list.retain(|chosen| {
-        let answer = &answers[chosen.leg];
-        seen.take(distinct::values_of(answer.body, answer.marked_of(chosen.hit), attribute))
-    });
+    list.retain(|chosen| seen.take(answers[chosen.leg].distinct_values(chosen.hit, attribute, request)));
     (before - list.len()) as u64
 }
 

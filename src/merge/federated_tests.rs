@@ -34,7 +34,14 @@ struct Setup {
 impl Setup {
     /// Two queries over the first index, one over the second.
     fn new() -> Self {
-        let query = |index| FederatedQuery { index, weight: 1.0, distinct: None, visible: Visibility::default() };
+        let query = |index| FederatedQuery {
+            index,
+            weight: 1.0,
+            distinct: None,
+            hidden_key: None,
+            hidden: None,
+            visible: Visibility::default(),
+        };
         Self { facts: IndexFacts::default(), queries: vec![query(0), query(1), query(0)] }
     }
 

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 
 use super::json::{self, Cursor};
-use super::rank::{compare_sort_values, Direction, SortValue};
+use super::rank::{compare_sort_values, Direction, SortValue, HIDDEN_RULE};
 
 /// One number, or one sort, of a hit.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub enum ScoreValue<'a> {
     Sort(Direction, SortValue<'a>),
     /// Metres; `None` where the document has no position.
     Geo(Direction, Option<f64>),
+    /// A sort by a field that is not displayed.
+    Hidden,
 }
 
 /// What a hit is compared by.
@@ -85,6 +87,16 @@ impl<'a> WeightedScore<'a> {
         Ok(Self { values, whole })
     }
 
+    /// Puts what `value_of` knows in place of hidden sorts, which it is given the numbers of, from 0.
+    pub fn reveal(&mut self, mut value_of: impl FnMut(usize) -> Option<(Direction, SortValue<'a>)>) {
+        let hidden = self.values.iter_mut().filter(|value| **value == ScoreValue::Hidden);
+        for (n, value) in hidden.enumerate() {
+            if let Some((direction, known)) = value_of(n) {
+                *value = ScoreValue::Sort(direction, known);
+            }
+        }
+    }
+
     /// `Greater` means that this hit comes first.
     pub fn compare(&self, other: &Self) -> Ordering {
         let by_whole = || self.whole.partial_cmp(&other.whole).unwrap_or(Ordering::Equal);
@@ -110,6 +122,7 @@ fn compare_values(left: &ScoreValue, right: &ScoreValue) -> Option<Ordering> {
         false => left.partial_cmp(&right).unwrap_or(Ordering::Equal),
     };
     match (left, right) {
+        (ScoreValue::Hidden, ScoreValue::Hidden) => Some(Ordering::Equal),
         (ScoreValue::Score(left), ScoreValue::Score(right)) => Some(numbers(*left, *right)),
         (ScoreValue::Sort(way, left), ScoreValue::Sort(other_way, right)) if way == other_way => {
             Some(compare_sort_values(*way, left, right))
@@ -175,6 +188,7 @@ impl<'a> Rule<'a> {
                     });
                 }
                 b"similarity" => rule.by = Some(ScoreValue::Score(json::number(raw).unwrap_or(0.0))),
+                b"value" if name.starts_with(HIDDEN_RULE) => rule.by = Some(ScoreValue::Hidden),
                 b"value" => rule.by = Some(ScoreValue::Sort(direction, SortValue::parse(raw))),
                 b"distance" => distance = Some(json::number(raw)),
                 _ => {}
