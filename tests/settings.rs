@@ -250,6 +250,15 @@ fn what_is_only_told_keeps_fresh_reads_away_from_the_node() {
     };
     fresh(1).expect_status(200);
     fresh(2).expect_error(503, "miroir_settings_version_stale");
+    let fresh_in_one_of_several = |version: u64, federation: &str| {
+        let headers = [("content-type", "application/json"), ("x-miroir-min-settings-version", &*version.to_string())];
+        let body = format!("{{\"queries\":[{{\"indexUid\":\"i\",\"q\":\"name\"}}]{federation}}}");
+        client.send("POST", "/multi-search", &headers, Some(body.into_bytes()))
+    };
+    for federation in ["", ",\"federation\":{}"] {
+        fresh_in_one_of_several(1, federation).expect_status(200);
+        fresh_in_one_of_several(2, federation).expect_error(503, "miroir_settings_version_stale");
+    }
     fresh(0).expect_status(200);
     client
         .send("GET", "/indexes/i/search", &[("x-miroir-min-settings-version", "new")], None)

@@ -294,3 +294,25 @@ fn a_query_is_embedded_once_for_all_nodes() {
         assert_eq!(client.search("i", given)["hits"], found["hits"], "the vector is the one that the service gave");
     }
 }
+
+#[test]
+fn queries_by_words_and_meaning_are_weighed_inside_multi_search_as_by_themselves() {
+    let both = Both::start(5);
+    let numbers = &mut Numbers(8);
+    let queries: Vec<Value> = (0..40).map(|_| query(numbers)).collect();
+    let named = queries.iter().cloned().map(|mut query| {
+        query["indexUid"] = json!("i");
+        query
+    });
+    let body = json!({ "queries": named.collect::<Vec<Value>>() });
+    let answer = both.cluster.client().post("/multi-search", body).expect_status(200);
+    let results = answer["results"].as_array().expect("results");
+    assert_eq!(results.len(), queries.len());
+    for (query, result) in queries.iter().zip(results) {
+        let alone = both.cluster.client().search("i", query.clone());
+        assert_eq!(result["indexUid"], "i");
+        for member in ["hits", "estimatedTotalHits", "totalHits", "semanticHitCount", "limit", "page"] {
+            assert_eq!(result[member], alone[member], "{member} for {query}");
+        }
+    }
+}

@@ -93,10 +93,18 @@ impl Request<'_> {
     /// accepts are not chosen from it.
     fn index(&self, app: &App, uid: &IndexUid) -> Result<(Arc<Snapshot>, Arc<Index>), ApiError> {
         let (snapshot, index) = app.index(uid)?;
-        let Some(floor) = self.min_settings_version else { return Ok((snapshot, index)) };
-        let view = snapshot.with_settings_floor(&index, floor);
-        let view = view.ok_or_else(|| index_read::settings_stale(floor))?;
-        Ok((Arc::new(view), index))
+        Ok((self.accepting(snapshot, &[&index])?, index))
+    }
+
+    /// The same for several indexes.
+    fn accepting(&self, snapshot: Arc<Snapshot>, indexes: &[&Index]) -> Result<Arc<Snapshot>, ApiError> {
+        let Some(floor) = self.min_settings_version else { return Ok(snapshot) };
+        let mut snapshot = snapshot;
+        for index in indexes {
+            let view = snapshot.with_settings_floor(index, floor);
+            snapshot = Arc::new(view.ok_or_else(|| index_read::settings_stale(floor))?);
+        }
+        Ok(snapshot)
     }
 
     /// What the task of this request is to carry.

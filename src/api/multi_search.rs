@@ -2,9 +2,12 @@
 //!
 //! Every query is planned by itself. What the plans ask of one node travels in one request to its own `/multi-search`, as
 //! long as the indexes have the same number of shards and no replica lags behind in them: then one covering set serves all.
+//! Queries by meaning are asked as by themselves: what each asks next depends on what it was answered.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join3, try_join_all};
 use http::Method;
 use serde_json::value::RawValue;
 use serde_json::Value;
@@ -14,7 +17,7 @@ use super::federated_search::{one_list, Federation};
 use super::frequency;
 use super::index_read::{shards_unavailable, IndexRead};
 use super::read_kinds::MULTI_SEARCH;
-use super::search::{foreign_filter, merge_failed, merged, worded_by_a_node};
+use super::search::{self, foreign_filter, merge_failed, merged, worded_by_a_node};
 use super::search_request::{Members, SearchRequest, Supplement};
 use super::{facts, supplement, whole_body, Answer, Body, Request};
 use crate::app::App;
@@ -57,8 +60,16 @@ pub async fn multi_search(app: &App, request: &Request<'_>, body: &mut dyn Body)
     let queries = under_rights(&snapshot, queries, request.rights)?;
     // No node knows what such a name stands for, so none could say what is wrong.
     let names_several = queries.iter().any(|query| snapshot.stands_for(&query.index_uid).len() > 1);
+    let over_fetch = match queries.iter().any(|query| query.search.meaning().is_some()) {
+        true => search::over_fetch(app, request)?,
+        false => 1,
+    };
+    // What does not exist is found out when it is looked for.
+    let named = queries.iter().flat_map(|query| snapshot.stands_for(&query.index_uid));
+    let named: Vec<&Index> = named.filter_map(|uid| snapshot.index(uid)).map(AsRef::as_ref).collect();
+    let snapshot = request.accepting(Arc::clone(&snapshot), &named)?;
     let answered = match federation {
-        None => plain(app, &snapshot, queries, request.rights).await,
+        None => plain(app, &snapshot, queries, request.rights, over_fetch).await,
         // Any node knows what there is to say about nothing.
         Some(_) if queries.is_empty() => {
             let answer = app.scatter.first_answer(&snapshot.serving_nodes(), &unchanged).await;
@@ -107,6 +118,18 @@ impl Query {
             }
         }
         Some((index_uid, options, members))
+    }
+
+    /// The index that this query is of, if it is one that can be answered by itself; `n` is its place among the queries.
+    fn index_in<'a>(&self, snapshot: &'a Snapshot, n: usize) -> Result<&'a Index, ApiError> {
+        if self.options.is_some() {
+            return Err(options_without_federation());
+        }
+        let index = index_of(snapshot, &self.index_uid, n)?;
+        if self.search.filter().is_foreign() {
+            return Err(foreign_filter());
+        }
+        Ok(index)
     }
 }
 
@@ -253,15 +276,25 @@ impl Planned<'_> {
 /// The result of a query: its place, what the client called the index, and what was found.
 type QueryResult = (usize, IndexUid, Bytes);
 
-async fn plain(app: &App, snapshot: &Snapshot, queries: Vec<Query>, rights: &Rights) -> Result<Answer, ApiError> {
+async fn plain(
+    app: &App,
+    snapshot: &Snapshot,
+    queries: Vec<Query>,
+    rights: &Rights,
+    over_fetch: usize,
+) -> Result<Answer, ApiError> {
     let seed = queries.iter().fold(0, |seed: u64, query| seed.rotate_left(7) ^ query.search.fingerprint());
     let (of_several, of_one): (Vec<_>, Vec<_>) =
         queries.into_iter().enumerate().partition(|(_, query)| snapshot.stands_for(&query.index_uid).len() > 1);
+    let (by_meaning, by_words): (Vec<_>, Vec<_>) =
+        of_one.into_iter().partition(|(_, query)| query.search.meaning().is_some());
+    let by_meaning = by_meaning.into_iter().map(|(n, query)| result_by_meaning(app, snapshot, n, query, over_fetch));
     let of_several = of_several.iter().map(|(n, query)| result_of_several(app, snapshot, *n, query, rights));
-    let ((mut results, missing), of_several) =
-        try_join(results_of_one(app, snapshot, of_one, seed), try_join_all(of_several)).await?;
+    let ((mut results, missing), by_meaning, of_several) =
+        try_join3(results_of_one(app, snapshot, by_words, seed), try_join_all(by_meaning), try_join_all(of_several))
+            .await?;
     let mut degraded = None;
-    for (result, degraded_now) in of_several {
+    for (result, degraded_now) in by_meaning.into_iter().chain(of_several) {
         results.push(result);
         degraded = degraded.or(degraded_now);
     }
@@ -269,6 +302,19 @@ async fn plain(app: &App, snapshot: &Snapshot, queries: Vec<Query>, rights: &Rig
     let named: Vec<(&str, Bytes)> = results.iter().map(|(_, uid, body)| (uid.as_str(), body.clone())).collect();
     let answer = merged(write_results(&named), &missing)?;
     Ok(Answer { degraded: answer.degraded.or(degraded), ..answer })
+}
+
+/// Of a query by meaning, answered as a search of its own; with what the result lacks.
+async fn result_by_meaning(
+    app: &App,
+    snapshot: &Snapshot,
+    n: usize,
+    query: Query,
+    over_fetch: usize,
+) -> Result<(QueryResult, Option<String>), ApiError> {
+    let index = query.index_in(snapshot, n)?;
+    let answer = search::answered(app, snapshot, index, query.search, over_fetch).await?;
+    Ok(((n, query.index_uid, answer.body), answer.degraded))
 }
 
 /// Of a query by an alias that stands for several indexes; with what the result lacks.
@@ -338,15 +384,8 @@ async fn plan<'a>(
     query: Query,
     seed: u64,
 ) -> Result<Planned<'a>, ApiError> {
-    if query.options.is_some() {
-        return Err(options_without_federation());
-    }
-    let index = index_of(snapshot, &query.index_uid, n)?;
-    let filter = query.search.filter();
-    if filter.is_foreign() {
-        return Err(foreign_filter());
-    }
-    let read = IndexRead::of_all_shards(app, snapshot, index, seed).narrowed(&filter.narrowing(index));
+    let index = query.index_in(snapshot, n)?;
+    let read = IndexRead::of_all_shards(app, snapshot, index, seed).narrowed(&query.search.filter().narrowing(index));
     let plan = frequency::plan(&read, query.search).await?;
     Ok(Planned { shown: query.index_uid, index, facts: facts::of(index), shards: read.shards, plan })
 }

@@ -59,7 +59,8 @@ pub async fn search(
     }
 }
 
-async fn answered(
+/// Answers a search as a request of its own.
+pub async fn answered(
     app: &App,
     snapshot: &Snapshot,
     index: &Index,
@@ -87,7 +88,8 @@ pub const OVER_FETCH: &str = "x-miroir-over-fetch";
 /// Limits of the factor by which nodes are asked for more hits than a page needs.
 pub const OVER_FETCH_RANGE: std::ops::RangeInclusive<u64> = 1..=20;
 
-fn over_fetch(app: &App, request: &Request<'_>) -> Result<usize, ApiError> {
+/// The factor by which nodes are asked for more hits by meaning than a page needs.
+pub fn over_fetch(app: &App, request: &Request<'_>) -> Result<usize, ApiError> {
     let Some(asked) = request.over_fetch else { return Ok(app.config.vector_search.over_fetch_factor) };
     let factor = asked.parse::<u64>().ok().filter(|factor| OVER_FETCH_RANGE.contains(factor));
     factor.map(|factor| factor as usize).ok_or_else(|| {

@@ -25,8 +25,8 @@ pub fn results_of(body: &[u8]) -> json::Result<Vec<Range<usize>>> {
     Ok(results)
 }
 
-/// The answer to a client whose queries have these results, each with the name by which the client called the index. All of
-/// them were one request to the client, so all name the `requestUid` of the first.
+/// The answer to a client whose queries have these results, each with the name by which the client called the index, which
+/// stands first where a result has none. All of them were one request to the client, so all name the `requestUid` of the first.
 pub fn write_results(results: &[(&str, Bytes)]) -> Result<Bytes, MergeError> {
     let mut out = Vec::with_capacity(results.iter().map(|(_, result)| result.len() + 1).sum::<usize>() + 16);
     out.extend_from_slice(b"{\"results\":[");
@@ -37,6 +37,13 @@ pub fn write_results(results: &[(&str, Bytes)]) -> Result<Bytes, MergeError> {
         }
         let members = json::members(result).map_err(|error| MergeError::of_leg(n, error))?;
         let mut copied = 0;
+        if !members.iter().any(|member| member.raw_key(result) == b"indexUid") {
+            // The answer to a request of its own.
+            out.extend_from_slice(b"{\"indexUid\":");
+            json::push_string(uid, &mut out);
+            out.push(if members.is_empty() { b'}' } else { b',' });
+            copied = members.first().map_or(result.len(), |member| member.start);
+        }
         let mut replace = |member: &json::Member, value: &[u8], out: &mut Vec<u8>| {
             out.extend_from_slice(&result[copied..member.value_start]);
             out.extend_from_slice(value);
@@ -81,7 +88,7 @@ mod tests {
         ];
         assert_eq!(
             write_results(&results).unwrap(),
-            r#"{"results":[{"indexUid":"a","hits":[],"requestUid":"1"},{"hits":[{"requestUid":"x"}],"requestUid":"1","z":0},{"hits":[]}]}"#
+            r#"{"results":[{"indexUid":"a","hits":[],"requestUid":"1"},{"indexUid":"a","hits":[{"requestUid":"x"}],"requestUid":"1","z":0},{"indexUid":"a","hits":[]}]}"#
         );
         assert_eq!(write_results(&[]).unwrap(), r#"{"results":[]}"#);
     }
