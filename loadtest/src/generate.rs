@@ -99,6 +99,12 @@ pub fn cases(corpus: &Corpus, count: usize, seed: u64) -> Vec<Case> {
     (0..count).map(|_| case(corpus, &mut rng)).collect()
 }
 
+/// Up to `count` of those queries that are searches and are answered, for measurements of the route for searches.
+pub fn searches(corpus: &Corpus, count: usize, seed: u64) -> Vec<Object> {
+    let cases = cases(corpus, count, seed).into_iter();
+    cases.filter(|case| !matches!(case.kind, Kind::Refused | Kind::FacetSearch)).map(|case| case.body).collect()
+}
+
 /// Up to `count` queries of two whole words, the same ones for the same corpus and seed.
 pub fn two_words(corpus: &Corpus, count: usize, seed: u64) -> Vec<String> {
     let mut rng = Rng::with_seed(seed);

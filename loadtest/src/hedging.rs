@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::client::{json_bytes, Client, ClientError, Server};
 use crate::corpus::{Corpus, CorpusError};
-use crate::generate::{self, Kind};
+use crate::generate;
 use crate::stub::{Counts, COUNTS_PATH};
 
 /// Searches that one proxy gets before it is the other's turn.
@@ -100,9 +100,8 @@ pub async fn run(options: Options) -> Result<HedgingReport, HedgingError> {
     let (mut plain, mut hedged) = (Measured::new(&options.plain)?, Measured::new(&options.hedged)?);
     let stubs = options.stubs.iter().map(|stub| Client::new(stub.clone())).collect::<Result<Vec<_>, _>>()?;
     let corpus = Corpus::read(&plain.client, &options.index).await?;
-    let cases = generate::cases(&corpus, options.queries + WARM_UP_QUERIES, options.seed);
-    let queries: Vec<Vec<u8>> =
-        cases.into_iter().filter(|case| case.kind != Kind::Refused).map(|case| json_bytes(&case.body)).collect();
+    let searches = generate::searches(&corpus, options.queries + WARM_UP_QUERIES, options.seed);
+    let queries: Vec<Vec<u8>> = searches.iter().map(json_bytes).collect();
     let (warm_up, measured) = queries.split_at(WARM_UP_QUERIES.min(queries.len()));
     for query in warm_up {
         for client in [&plain.client, &hedged.client] {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{json_bytes, Client, ClientError, Object, Server};
 use crate::corpus::{Corpus, CorpusError};
-use crate::generate::{self, Kind};
+use crate::generate;
 
 /// Queries to each target that are not measured: they fill caches and open connections.
 const WARM_UP_QUERIES: usize = 50;
@@ -115,9 +115,7 @@ fn queries(corpus: &Corpus, options: &Options) -> Vec<Query> {
         let queries = generate::two_words(corpus, count, options.seed).into_iter();
         return queries.map(|q| Query::new([("q".to_owned(), q.into())].into_iter().collect())).collect();
     }
-    let cases = generate::cases(corpus, count, options.seed).into_iter();
-    let searches = cases.filter(|case| !matches!(case.kind, Kind::Refused | Kind::FacetSearch));
-    searches.map(|case| Query::new(case.body)).collect()
+    generate::searches(corpus, count, options.seed).into_iter().map(Query::new).collect()
 }
 
 fn report(work: &Work, totals: &[Histogram<u64>], clients: usize) -> LatencyReport {

@@ -148,6 +148,11 @@ impl Fleet {
         loadtest::client::Server::new(&self.url, Some(MASTER_KEY.to_owned()))
     }
 
+    /// Node `n`, as `loadtest` asks it.
+    pub fn node_server(&self, n: usize) -> loadtest::client::Server {
+        loadtest::client::Server::new(self.node_url(n), Some(self.node_key.clone()))
+    }
+
     pub fn admin(&self) -> Client {
         Client::with_header(&self.url, "x-admin-key", ADMIN_KEY)
     }
