@@ -264,6 +264,19 @@ fn a_search_is_explained_without_being_run() {
     let total: u64 = legs.iter().filter_map(|leg| leg["total"].as_u64()).sum();
     assert_eq!(total, documents().len() as u64);
 
+    let [first, again] = [(); 2].map(|()| of(json!({ "q": "x", "limit": 5 })));
+    assert!(["load", "chance"].map(Value::from).contains(&first["replicas"]["chosenBy"]), "{first}");
+    assert_eq!(again["replicas"]["chosenBy"], "memory", "a query's replicas are remembered");
+    let nodes = first["replicas"]["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 3);
+    let is_told = |node: &Value| node["score"].is_f64() && node["hedgeAfterMs"].as_f64() > Some(0.0);
+    assert!(nodes.iter().all(is_told), "{first}");
+    let shared = |answer: &Value| answer["coalescing"]["identity"].as_str().expect("an identity").to_owned();
+    let spelled_otherwise = of(json!({ "limit": 5, "q": "x" }));
+    assert_eq!(shared(&first), shared(&spelled_otherwise));
+    assert_ne!(shared(&first), shared(&of(json!({ "q": "x", "limit": 6 }))));
+    assert_eq!(first["coalescing"]["underWay"], false);
+
     // The same plan for the same query, and those who may not know are not told.
     assert_eq!(of(json!({ "q": "x" }))["legs"], of(json!({ "q": "x", "offset": 20 }))["legs"]);
     let nobody = both.cluster.client_with(Some("a guess"));

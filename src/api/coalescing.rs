@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::Answer;
 use crate::auth::RightsIdentity;
@@ -34,6 +36,15 @@ pub struct SearchIdentity {
     pub over_fetch: usize,
     /// The request in one of its spellings.
     pub canonical_search: Vec<u8>,
+}
+
+impl SearchIdentity {
+    /// A short name of the identity, to compare by eye.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = Xxh3Default::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 type Outcome = Result<Answer, ApiError>;
@@ -84,6 +95,11 @@ impl SearchesUnderWay {
                 None => self.count("abandoned"),
             }
         }
+    }
+
+    /// Whether such a search is under way.
+    pub fn has(&self, identity: &SearchIdentity) -> bool {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).contains_key(identity)
     }
 
     /// Whether searches are shared at all.

@@ -9,19 +9,20 @@ use std::time::Instant;
 use http::Method;
 use serde_json::{json, Value};
 
+use super::coalescing::SearchIdentity;
 use super::index_read::IndexRead;
 use super::query_string;
 use super::read_kinds::SEARCH;
-use super::search::{foreign_filter, refused_by_a_node, worded_by_a_node};
+use super::search::{foreign_filter, identity, refused_by_a_node, worded_by_a_node};
 use super::search_request::{ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
 use super::{facts, whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{CoveringLeg, CoveringSet, IndexUid, NodeIndex, Shard};
+use crate::cluster::{CoveringLeg, IndexUid, NodeIndex, Shard};
 use crate::error::{ApiError, Code};
 use crate::filter::narrowing::{Narrowing, Reason, IDS_MAX, VALUES_MAX};
 use crate::merge::json as raw_json;
-use crate::scatter::NodeRequest;
+use crate::scatter::{ChosenBy, NodeRequest, Outlook};
 
 pub async fn explain(
     app: &App,
@@ -47,14 +48,27 @@ pub async fn explain(
     app.metrics.explain_requests.with_label_values(&[if execute { "yes" } else { "no" }]).inc();
     let narrowing = search.filter().narrowing(&index);
     let read = IndexRead::of_all_shards(app, &snapshot, &index, search.fingerprint()).narrowed(&narrowing);
-    let plan = Plan { search: &search, narrowing: &narrowing, read: &read, set: read.covering_set() };
+    let plan = Plan { search: &search, narrowing: &narrowing, read: &read, outlook: read.outlook(SEARCH) };
     let mut explanation = plan.describe();
     explanation["index"]["alias"] = called_by_alias(request, uid);
-    explanation["warnings"] = warnings::of(&read, &search, &narrowing, request.rights.is_operator());
+    explanation["coalescing"] = describe_sharing(app, identity(app, uid, &snapshot, request, &search)?);
+    explanation["warnings"] = warnings::of(&plan.outlook.set, &read, &search, &narrowing, request.rights.is_operator());
     if execute {
         explanation["execution"] = plan.execute().await?;
     }
     Ok(Answer::json(200, &explanation))
+}
+
+/// With whom the search would share its answer.
+fn describe_sharing(app: &App, identity: Option<SearchIdentity>) -> Value {
+    match identity {
+        Some(identity) => json!({
+            "shared": true,
+            "identity": format!("{:016x}", identity.fingerprint()),
+            "underWay": app.searches.has(&identity),
+        }),
+        None => json!({ "shared": false, "why": "`query_coalescing.enabled` is false." }),
+    }
 }
 
 /// The alias that the client called the index by: the route has been told what it stands for.
@@ -85,7 +99,7 @@ struct Plan<'p> {
     search: &'p SearchRequest,
     narrowing: &'p Narrowing,
     read: &'p IndexRead<'p>,
-    set: CoveringSet,
+    outlook: Outlook,
 }
 
 impl Plan<'_> {
@@ -97,8 +111,9 @@ impl Plan<'_> {
             "narrowing": self.describe_narrowing(),
             "shards": shards,
             "group": self.describe_group(),
-            "legs": self.set.legs.iter().map(|leg| self.describe_leg(leg)).collect::<Vec<_>>(),
-            "missingShards": self.set.missing,
+            "legs": self.outlook.set.legs.iter().map(|leg| self.describe_leg(leg)).collect::<Vec<_>>(),
+            "missingShards": self.outlook.set.missing,
+            "replicas": self.describe_replicas(),
             "matchingStrategy": self.describe_strategy(),
             // Searches of the same fingerprint come from the same replicas, whatever their paging.
             "fingerprint": format!("{seed:016x}"),
@@ -121,7 +136,7 @@ impl Plan<'_> {
     fn describe_group(&self) -> Value {
         let topology = &self.read.snapshot.topology;
         let group_of = |node: NodeIndex| topology.node(node).group;
-        let mut groups: Vec<_> = self.set.legs.iter().map(|leg| group_of(leg.node)).collect();
+        let mut groups: Vec<_> = self.outlook.set.legs.iter().map(|leg| group_of(leg.node)).collect();
         groups.dedup();
         groups.sort_unstable();
         groups.dedup();
@@ -145,6 +160,29 @@ impl Plan<'_> {
             // Whether the node holds other shards, which its filter must leave out.
             "restricted": self.read.restriction(leg).is_some(),
             "asked": if is_whole { "the search as it is" } else { "all hits up to the end of the page, with score details" },
+        })
+    }
+
+    /// What the choice between replicas goes by.
+    fn describe_replicas(&self) -> Value {
+        let topology = &self.read.snapshot.topology;
+        let nodes = topology.node_indexes().zip(&self.outlook.nodes).map(|(node, outlook)| {
+            json!({
+                "node": topology.node(node).id.as_str(),
+                "score": (outlook.score * 1e3).round() / 1e3,
+                "avoided": outlook.is_avoided,
+                "hedgeAfterMs": outlook.late_after.map(milliseconds),
+            })
+        });
+        json!({
+            "chosenBy": self.outlook.chosen_by.name(),
+            "why": match self.outlook.chosen_by {
+                ChosenBy::Memory => "The same replicas as for the query's last page.",
+                ChosenBy::Load => "The lowest scores: latency, errors and requests under way.",
+                ChosenBy::Turn => "`replica_selection.strategy` is `round_robin`.",
+                ChosenBy::Chance => "At random: by strategy, or to see whether a slow node has recovered.",
+            },
+            "nodes": nodes.collect::<Vec<_>>(),
         })
     }
 

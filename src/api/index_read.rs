@@ -2,12 +2,12 @@
 
 use super::restriction;
 use crate::app::App;
-use crate::cluster::{CoveringLeg, CoveringSet, Index, Shard, Snapshot};
+use crate::cluster::{CoveringLeg, Index, Shard, Snapshot};
 use crate::conf::UnavailableShardPolicy;
 use crate::error::{ApiError, Code};
 use crate::filter::narrowing::Narrowing;
 use crate::merge::Leg;
-use crate::scatter::{NodeRequest, Query, Read, ReadKind, ReadOutcome};
+use crate::scatter::{NodeRequest, Outlook, Query, Read, ReadKind, ReadOutcome};
 
 /// What all legs of a read share. Every reader of an index's documents goes through it: searches and each of their stages,
 /// facet searches, lists of documents.
@@ -99,10 +99,10 @@ impl<'a> IndexRead<'a> {
         complete_enough(app, snapshot, app.scatter.read(Read { query, kind }, request_for).await?)
     }
 
-    /// Who is asked first.
-    pub fn covering_set(&self) -> CoveringSet {
+    /// Who would be asked first, and why.
+    pub fn outlook(&self, kind: ReadKind) -> Outlook {
         let Self { app, snapshot, index, shards, seed } = self;
-        app.scatter.covering_set(&Query { snapshot, index, shards, fingerprint: *seed })
+        app.scatter.outlook(&Query { snapshot, index, shards, fingerprint: *seed }, kind)
     }
 
     /// The shards that a leg's filter must name, if any.

@@ -39,23 +39,39 @@ pub async fn search(
                 Some(rule) => search.under_rule(rule),
                 None => *search,
             };
-            let over_fetch = match search.meaning() {
-                Some(_) => over_fetch(app, request)?,
-                None => 1,
-            };
-            let identity = app.searches.is_enabled().then(|| SearchIdentity {
-                index: uid.clone(),
-                snapshot_epoch: snapshot.epoch,
-                settings_floor: snapshot.settings_floor(),
-                tasks_ended: app.tasks.ended(),
-                rights: request.rights.identity(),
-                over_fetch,
-                canonical_search: search.canonical(),
-            });
+            let over_fetch = over_fetch_of(app, request, &search)?;
+            let identity = identity(app, uid, &snapshot, request, &search)?;
             let execute = || answered(app, &snapshot, &index, search, over_fetch);
             app.searches.share(identity, execute).await
         }
         ParsedSearch::PassThrough => worded_by_a_node(app, &snapshot, &unchanged).await,
+    }
+}
+
+/// What a search must have in common with another one to share its answer. `None` where nothing is shared.
+pub fn identity(
+    app: &App,
+    uid: &IndexUid,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    search: &SearchRequest,
+) -> Result<Option<SearchIdentity>, ApiError> {
+    let over_fetch = over_fetch_of(app, request, search)?;
+    Ok(app.searches.is_enabled().then(|| SearchIdentity {
+        index: uid.clone(),
+        snapshot_epoch: snapshot.epoch,
+        settings_floor: snapshot.settings_floor(),
+        tasks_ended: app.tasks.ended(),
+        rights: request.rights.identity(),
+        over_fetch,
+        canonical_search: search.canonical(),
+    }))
+}
+
+fn over_fetch_of(app: &App, request: &Request<'_>, search: &SearchRequest) -> Result<usize, ApiError> {
+    match search.meaning() {
+        Some(_) => over_fetch(app, request),
+        None => Ok(1),
     }
 }
 

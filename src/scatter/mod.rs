@@ -4,7 +4,7 @@
 //! asks a covering set, of late legs other replicas as well (`hedging`, by the usual `leg_times`), and of failed ones others
 //! instead; its `progress` is plain state. Each leg has its turn at the node's `gate`. Which replicas are asked is the `replica_choice`, by what the `load_board` knows.
 //! `write` delivers one request of a write (who gets which, and what becomes of those that miss it, is in `writes`). Nothing
-//! here knows what the bodies mean.
+//! here knows what the bodies mean. `outlook` tells how a read would begin.
 
 mod gate;
 mod health_board;
@@ -15,6 +15,7 @@ mod load_board;
 mod node_client;
 mod node_keys;
 mod node_stream;
+mod outlook;
 mod progress;
 mod read;
 mod replica_choice;
@@ -37,8 +38,9 @@ pub use health_board::HealthBoard;
 pub use hedging::HedgingLimits;
 pub use node_client::{LegError, NodeAnswer, NodeClient, NodeRequest, CONNECT_TIMEOUT, IDLE_CONNECTION_TIMEOUT};
 pub use node_keys::{is_refusal, PresentedKey};
+pub use outlook::{NodeOutlook, Outlook};
 pub use read::{Read, ReadKind, ReadLeg, ReadOutcome};
-pub use replica_choice::{Query, Strategy};
+pub use replica_choice::{ChosenBy, Query, Strategy};
 pub use write::{Delivery, LateAnswer};
 
 /// Limits of legs and reads.

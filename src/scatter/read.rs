@@ -13,7 +13,7 @@ use pingora::time::timeout;
 use super::gate::Turn;
 use super::leg_times::LegTimes;
 use super::progress::{LegNumber, Progress, Use};
-use super::replica_choice::Query;
+use super::replica_choice::{ChosenBy, Query};
 use super::{Expected, LegError, NodeAnswer, NodeRequest, Scatter};
 use crate::cluster::{CoveringLeg, CoveringSet, Index, NodeIndex, Shard, Snapshot};
 use crate::error::{ApiError, Code};
@@ -67,12 +67,10 @@ const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 type LegResult = Result<NodeAnswer, LegFault>;
 
 impl Scatter {
-    /// The covering set that a read of this query would begin with.
-    pub fn covering_set(&self, query: &Query<'_>) -> CoveringSet {
+    /// The covering set that a read of this query begins with, and what it was chosen by.
+    pub(super) fn choose(&self, query: &Query<'_>) -> (CoveringSet, ChosenBy) {
         let now = Instant::now();
-        let (set, chosen_by) = self.choice.choose(query, &self.load.scores(now), now);
-        self.metrics.replica_selections.with_label_values(&[chosen_by.name()]).inc();
-        set
+        self.choice.choose(query, &self.load.scores(now), now)
     }
 
     /// Asks one replica of each shard. `request_for` makes the request for a leg; it must only repeat safely.
@@ -85,7 +83,8 @@ impl Scatter {
         read: Read<'_>,
         request_for: impl Fn(&CoveringLeg) -> NodeRequest,
     ) -> Result<ReadOutcome, ApiError> {
-        let CoveringSet { mut legs, missing } = self.covering_set(&read.query);
+        let (CoveringSet { mut legs, missing }, chosen_by) = self.choose(&read.query);
+        self.metrics.replica_selections.with_label_values(&[chosen_by.name()]).inc();
         let CoveringSet { legs: recovered, missing } = self.since_recovered(&read.query, missing, &[]);
         legs.extend(recovered);
         self.metrics.scatter_fan_out_size.observe(legs.len() as f64);

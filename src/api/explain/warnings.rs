@@ -6,6 +6,7 @@ use super::filterable::not_filterable;
 use super::why;
 use crate::api::index_read::IndexRead;
 use crate::api::search_request::SearchRequest;
+use crate::cluster::CoveringSet;
 use crate::filter::narrowing::{Narrowing, Reason};
 use crate::merge::search::Paging;
 use crate::reserved::without_reserved_names;
@@ -14,7 +15,13 @@ use crate::reserved::without_reserved_names;
 const DEEP_END: usize = 1_000;
 
 /// The warnings as `explain` shows them. Those that only an operator can do something about are for operators.
-pub fn of(read: &IndexRead<'_>, search: &SearchRequest, narrowing: &Narrowing, is_operator: bool) -> Value {
+pub fn of(
+    set: &CoveringSet,
+    read: &IndexRead<'_>,
+    search: &SearchRequest,
+    narrowing: &Narrowing,
+    is_operator: bool,
+) -> Value {
     let mut warnings = Vec::new();
     let mut warn = |code: &str, message: String| warnings.push(json!({ "code": code, "message": message }));
     if let (Ok(Some(filter)), Some(settings)) = (search.filter().parse(), &read.index.verified) {
@@ -37,7 +44,7 @@ pub fn of(read: &IndexRead<'_>, search: &SearchRequest, narrowing: &Narrowing, i
         Paging::Window { offset, limit } => offset.saturating_add(limit),
         Paging::Page { page, hits_per_page } => page.saturating_mul(hits_per_page),
     };
-    if end > DEEP_END && read.covering_set().legs.len() > 1 {
+    if end > DEEP_END && set.legs.len() > 1 {
         warn(
             "deep_page",
             format!("The page ends at hit {end}: each node ranks and sends as many hits, and most are not shown."),
