@@ -52,8 +52,12 @@ pub async fn see_through(app: &App, uid: TaskUid) {
             let Some(next) = task.legs.iter().find(|leg| leg.is_undelivered() && !let_in.contains(&leg.node)) else {
                 break;
             };
-            let_in.insert(next.node.clone());
-            app.logs.add_leg(&app.cluster.snapshot().topology, &task, next);
+            let node = next.node.clone();
+            // A change that creates its index has two parts for each node, which its log sends in their order.
+            let topology = &app.cluster.snapshot().topology;
+            let parts = task.legs.iter().filter(|leg| leg.node == node && leg.is_undelivered());
+            parts.for_each(|leg| app.logs.add_leg(topology, &task, leg));
+            let_in.insert(node);
         }
         // Looked at again after a while in any case: nodes come and go without news.
         let _ = tokio::time::timeout(LOOK_INTERVAL, news.changed()).await;
