@@ -292,3 +292,67 @@ fn the_fields_of_an_index_are_listed_as_by_one_server() {
     client.post("/indexes/i/fields", json!({})).expect_status(200);
     client.post("/indexes/other/fields", json!({})).expect_error(403, "invalid_api_key");
 }
+
+/// By a request of its own or by its first documents: on every node of every group, also on one that was away; and what was settled
+/// at its creation stays.
+#[test]
+fn an_index_is_made_on_every_node_of_every_group_and_keeps_what_was_settled_then() {
+    let mut fleet =
+        Fleet::start(&FleetOptions { groups: vec![2, 2], replication_factor: 1, ..FleetOptions::default() });
+    let client = fleet.client().clone();
+    fleet.kill_node(3);
+    client.succeed(client.post("/indexes", json!({ "uid": "made", "primaryKey": "key" })));
+    client.succeed(client.post("/indexes/filled/documents", documents(0, 40, "film")));
+    fleet.start_node(3);
+    fleet.await_recovery();
+    for n in 0..4 {
+        let node = fleet.node_client(n);
+        assert_eq!(node.get("/indexes/made").expect_status(200)["primaryKey"], "key", "node {n}");
+        for index in ["made", "filled"] {
+            let path = format!("/indexes/{index}/settings/filterable-attributes");
+            wait_until("the shard is filterable", TASK_PATIENCE, || {
+                node.get(&path).body.to_string().contains("_miroir_shard")
+            });
+        }
+    }
+    let created = client.get("/indexes/filled").expect_status(200);
+    assert_eq!(created["primaryKey"], "id");
+    // Another number of shards from now on, but not for this index.
+    fleet.kill_proxy();
+    fleet.edit_configuration(|text| text + "  shards: 7\n");
+    fleet.start_proxy();
+    fleet.await_recovery();
+    let again = client.get("/indexes/filled").expect_status(200);
+    assert_eq!((&again["createdAt"], &again["primaryKey"]), (&created["createdAt"], &created["primaryKey"]));
+    for id in 0..40 {
+        assert_eq!(client.get(&format!("/indexes/filled/documents/{id}")).expect_status(200)["id"], id);
+    }
+}
+
+/// Counted by shards, never by dividing what nodes hold: replicas, groups and documents of a node's other shards do not show.
+#[test]
+fn statistics_count_each_document_once_whatever_the_copies() {
+    let fleet = Fleet::start(&FleetOptions { groups: vec![3, 3], replication_factor: 2, ..FleetOptions::default() });
+    let client = fleet.client();
+    fill(client, "i", 101, "film");
+    fill(client, "j", 7, "book");
+    client.succeed(client.post("/indexes", json!({ "uid": "empty" })));
+    let stats = client.get("/indexes/i/stats").expect_status(200);
+    assert_eq!((&stats["numberOfDocuments"], &stats["isIndexing"]), (&json!(101), &json!(false)));
+    assert_eq!(stats["fieldDistribution"], json!({ "id": 101, "kind": 101, "text": 101 }));
+    let all = client.get("/stats").expect_status(200);
+    let counts = |uid: &str| all["indexes"][uid]["numberOfDocuments"].as_u64();
+    assert_eq!((counts("i"), counts("j"), counts("empty")), (Some(101), Some(7), Some(0)));
+    assert_eq!(all["indexes"]["i"], stats);
+    assert!(all["databaseSize"].as_u64().unwrap() > 0 && all["lastUpdate"].is_string());
+    client.succeed(client.delete("/indexes/i/documents/100"));
+    assert_eq!(client.get("/indexes/i/stats").expect_status(200)["numberOfDocuments"], 100);
+    let listed = client.get("/indexes?limit=2").expect_status(200);
+    let uids: Vec<&str> = listed["results"].as_array().unwrap().iter().map(|i| i["uid"].as_str().unwrap()).collect();
+    assert_eq!((uids, &listed["total"]), (vec!["empty", "i"], &json!(3)));
+    client.succeed(client.delete("/indexes/j"));
+    client.get("/indexes/j").expect_error(404, "index_not_found");
+    for n in 0..6 {
+        fleet.node_client(n).get("/indexes/j").expect_error(404, "index_not_found");
+    }
+}

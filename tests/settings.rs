@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{kill_process, Pid, Signal};
 use serde_json::{json, Value};
-use support::{wait_until, Answer, Client, Fleet, FleetOptions, TASK_PATIENCE};
+use support::{wait_until, Answer, Both, Client, Fleet, FleetOptions, TASK_PATIENCE};
 
 const VERSION: &str = "x-miroir-settings-version";
 const INCONSISTENT: &str = "x-miroir-settings-inconsistent";
@@ -90,7 +90,17 @@ fn a_change_is_the_same_everywhere_when_its_task_has_succeeded_and_counts_a_vers
 
 #[test]
 fn settings_that_one_node_refuses_are_kept_by_none() {
-    let fleet = Fleet::start(&FleetOptions { replication_factor: 1, ..FleetOptions::default() });
+    refused_by_one_node_and_kept_by_none("");
+}
+
+#[test]
+fn settings_that_one_node_after_another_is_given_are_taken_back_when_one_refuses() {
+    refused_by_one_node_and_kept_by_none("  settings_broadcast: { strategy: sequential }\n");
+}
+
+fn refused_by_one_node_and_kept_by_none(settings: &str) {
+    let settings = settings.to_owned();
+    let fleet = Fleet::start(&FleetOptions { replication_factor: 1, settings, ..FleetOptions::default() });
     let client = fleet.client();
     client
         .succeed(client.patch("/indexes/i/settings", json!({ "stopWords": ["before"], "sortableAttributes": ["n"] })));
@@ -237,6 +247,10 @@ fn what_is_changed_behind_miroirs_back_is_repaired_and_told() {
     });
     assert_eq!(on_node(&fleet, 0)["stopWords"], json!(["right"]));
     assert_eq!(version(client), 1, "a repair is no change");
+    // A change that comes while another one is being repaired is repaired with it.
+    assert!(fleet.metric("miroir_settings_drift_total", "") >= 1.0);
+    assert!(fleet.metric("miroir_settings_repairs_total", "repaired") >= 1.0);
+    assert_eq!(fleet.metric("miroir_settings_diverged_indexes", ""), 0.0);
 }
 
 #[test]
@@ -302,6 +316,7 @@ fn an_index_that_cannot_be_made_equal_takes_no_writes_until_it_is() {
             assert!(Instant::now() < deadline, "never found to differ");
         }
         client.post("/indexes/i/documents", json!([{ "id": 1 }])).expect_error(503, "miroir_index_frozen");
+        assert_eq!(fleet.metric("miroir_settings_diverged_indexes", ""), 1.0, "what is alerted on");
         client.delete("/indexes/i/documents/1").expect_error(503, "miroir_index_frozen");
         assert_eq!(search(client).status, 200);
         assert_eq!(client.post("/indexes/other/documents", json!([{ "id": 1 }])).status, 202);
@@ -355,4 +370,71 @@ fn features_are_the_same_on_all_nodes_and_on_one_that_was_away() {
     fleet.node_client(2).patch("/experimental-features", json!({ "containsFilter": true })).expect_status(200);
     fleet.start_proxy();
     wait_until("the node is made equal again", TASK_PATIENCE, || on(&fleet, 2) == json!(false));
+}
+
+/// Every sub-route: what a client reads back is what it wrote, as from one server, whatever Miroir adds for the nodes.
+#[test]
+fn every_sub_route_is_written_read_and_reset_as_on_one_server() {
+    let both = Both::with(json!({}), vec![json!({ "id": 1, "a": 1, "_vectors": { "e": null } })]);
+    let written = [
+        (
+            "filterable-attributes",
+            json!(["a", { "attributePatterns": ["b*"], "features": { "facetSearch": true, "filter": { "equality": true, "comparison": false } } }]),
+        ),
+        ("sortable-attributes", json!(["a", "id"])),
+        ("displayed-attributes", json!(["id", "a"])),
+        ("searchable-attributes", json!(["a"])),
+        ("typo-tolerance", json!({ "minWordSizeForTypos": { "oneTypo": 3 } })),
+        ("stop-words", json!(["the"])),
+        ("non-separator-tokens", json!(["#"])),
+        ("separator-tokens", json!(["|"])),
+        ("dictionary", json!(["J. R. R."])),
+        ("synonyms", json!({ "a": ["b"] })),
+        ("distinct-attribute", json!("a")),
+        ("proximity-precision", json!("byAttribute")),
+        ("localized-attributes", json!([{ "attributePatterns": ["a"], "locales": ["jpn"] }])),
+        ("ranking-rules", json!(["words", "a:asc"])),
+        ("faceting", json!({ "sortFacetValuesBy": { "a": "count" } })),
+        ("faceting", json!({ "maxValuesPerFacet": 3 })),
+        ("pagination", json!({ "maxTotalHits": 7 })),
+        ("search-cutoff-ms", json!(150)),
+        ("facet-search", json!(false)),
+        ("prefix-search", json!("disabled")),
+        ("embedders", json!({ "e": { "source": "userProvided", "dimensions": 3 } })),
+    ];
+    let alike = |doing: &str| {
+        let [got, expected] = both.get("/indexes/i/settings").map(|answer| answer.expect_status(200));
+        assert_eq!(got, expected, "{doing}");
+    };
+    alike("untouched");
+    for (sub, value) in &written {
+        let path = format!("/indexes/i/settings/{sub}");
+        for client in both.clients() {
+            let is_patch = matches!(*sub, "typo-tolerance" | "faceting" | "pagination" | "embedders");
+            let answer = if is_patch { client.patch(&path, value.clone()) } else { client.put(&path, value.clone()) };
+            client.succeed(answer);
+        }
+        let [got, expected] = both.get(&path).map(|answer| answer.expect_status(200));
+        assert_eq!(got, expected, "{sub}");
+        alike(sub);
+        let on_nodes = both.cluster.node_client(0).get("/indexes/i/settings").expect_status(200);
+        assert!(on_nodes["filterableAttributes"].to_string().contains("_miroir_shard"), "{sub}: {on_nodes}");
+    }
+    for (sub, _) in &written {
+        let path = format!("/indexes/i/settings/{sub}");
+        for client in both.clients() {
+            client.succeed(client.delete(&path));
+        }
+        alike(&format!("{sub} reset"));
+    }
+    for client in both.clients() {
+        client
+            .succeed(client.patch("/indexes/i/settings", json!({ "filterableAttributes": ["a"], "stopWords": ["x"] })));
+        client.succeed(client.delete("/indexes/i/settings"));
+    }
+    alike("all reset");
+    let on_nodes = both.cluster.node_client(1).get("/indexes/i/settings/filterable-attributes").expect_status(200);
+    assert_eq!(on_nodes, json!(["_miroir_shard"]));
+    let [got, expected] = both.get("/indexes/i/settings/nonsense");
+    assert_eq!((got.status, expected.status), (404, 404));
 }
