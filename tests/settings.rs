@@ -287,6 +287,7 @@ fn what_is_only_told_keeps_fresh_reads_away_from_the_node() {
     let other = fleet.node_client(1);
     other.succeed(other.put("/indexes/i/settings/stop-words", json!(["also wrong"])));
     wait_until("too few nodes are left", TASK_PATIENCE, || fresh(1).code() == Some("miroir_settings_version_stale"));
+    fresh_in_one_of_several(1, "").expect_error(503, "miroir_settings_version_stale");
     assert_eq!(search(client).status, 200, "who asks for no version is answered");
     assert_eq!(on_node(&fleet, 0)["stopWords"], json!(["wrong"]), "nobody repairs it");
 }

@@ -180,3 +180,25 @@ fn an_alias_leads_around_no_rule() {
     let query = json!({ "queries": [{ "indexUid": "cinema" }] });
     of_name.post("/multi-search", query).expect_error(403, "invalid_api_key");
 }
+
+#[test]
+fn similar_documents_are_those_that_the_rule_shows() {
+    let tenants = Tenants::start();
+    let master = tenants.cluster.client();
+    let embedders = json!({ "e": { "source": "userProvided", "dimensions": 2 } });
+    tenants.cluster.succeed(master.delete("/indexes/films/documents"));
+    tenants.cluster.succeed(master.patch("/indexes/films/settings", json!({ "embedders": embedders })));
+    let film = |n: u32| json!({ "id": n, "tenant": n % 2, "_vectors": { "e": [f64::from(n), 1.0] } });
+    tenants.cluster.succeed(master.post("/indexes/films/documents", (0..6).map(film).collect()));
+    let similar = json!({ "id": 2, "embedder": "e", "limit": 10, "filter": "tenant = 0 OR tenant = 1" });
+    let of_all = master.post("/indexes/films/similar", similar.clone()).expect_status(200);
+    assert_eq!(ids(&of_all["hits"]), [0, 1, 3, 4, 5]);
+    let one = tenants.client(json!({ "searchRules": { "films": { "filter": "tenant = 1" } } }));
+    let own = json!({ "id": 3, "embedder": "e", "limit": 10, "filter": "tenant = 0 OR tenant = 1" });
+    let found = one.post("/indexes/films/similar", own).expect_status(200);
+    assert_eq!((ids(&found["hits"]), &found["estimatedTotalHits"]), (vec![1, 5], &json!(2)));
+    let by_get = one.get("/indexes/films/similar?id=3&embedder=e").expect_status(200);
+    assert_eq!(ids(&by_get["hits"]), [1, 5]);
+    // Nor does what is near another tenant's document tell anything of it.
+    one.post("/indexes/films/similar", similar).expect_error(400, "not_found_similar_id");
+}

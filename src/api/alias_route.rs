@@ -3,9 +3,11 @@
 //! A request resolves its alias once, and keeps the snapshot until it has been answered: what the alias stood for then is not
 //! deleted before.
 
+use std::sync::Arc;
+
 use super::{alias_search, document_list, facet_search, stats, Answer, Body, Request, Route, Verb};
 use crate::app::App;
-use crate::cluster::{Alias, AliasKind, IndexUid, Snapshot};
+use crate::cluster::{Alias, AliasKind, Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
 
 /// A route, with its alias resolved.
@@ -69,7 +71,11 @@ pub async fn read(
 ) -> Result<Answer, ApiError> {
     match route {
         Route::Search(_, verb) => {
-            alias_search::search(app, &app.cluster.snapshot(), targets, *verb, request, body).await
+            let snapshot = app.cluster.snapshot();
+            let indexes: Vec<&Index> =
+                targets.iter().filter_map(|uid| snapshot.index(uid)).map(AsRef::as_ref).collect();
+            let snapshot = request.accepting(Arc::clone(&snapshot), &indexes)?;
+            alias_search::search(app, &snapshot, targets, *verb, request, body).await
         }
         Route::FacetSearch(_) => facet_search::facet_search(app, targets, request, body).await,
         Route::Documents(..) => document_list::list_of_several(app, targets, request).await,

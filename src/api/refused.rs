@@ -28,7 +28,8 @@ pub const REFUSED: &[(&str, &str)] = &[
 ];
 
 const NO_CHATS: &str = "a chat searches one node, which holds its own shards only";
-const NO_RULES: &str = "dynamic search rules are not kept equal on all nodes yet";
+const NO_RULES: &str =
+    "a node pins documents among its own hits, which are a part of the page, and Miroir does not merge pins yet";
 const NO_LOGS: &str = "they are one node's; Miroir's own log goes to its standard error";
 const NO_NETWORK: &str = "how nodes work together is Miroir's own matter; `/_miroir/topology` tells it";
 
