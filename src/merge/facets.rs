@@ -35,11 +35,37 @@ pub fn normalize_facet(value: &str) -> String {
 
 /// One value of one facet over all legs.
 struct Value<'a> {
-    /// As the first leg shows it. Documents may spell one value in several ways, and each node shows one of them.
+    /// Documents may spell one value in several ways. Each node shows the spelling of the first of its documents, and one server
+    /// that of the first of all, which is most likely a document of the node that has most of them.
     shown: Cow<'a, str>,
+    /// Documents of the nodes that show it so.
+    shown_count: u64,
+    /// Other spellings, with the documents of the nodes that show them.
+    others: Vec<(Cow<'a, str>, u64)>,
     normalized: String,
     count: u64,
     number: Option<f64>,
+}
+
+impl<'a> Value<'a> {
+    /// Adds what another leg counted.
+    fn add(&mut self, spelling: Cow<'a, str>, count: u64) {
+        self.count += count;
+        if spelling == self.shown {
+            self.shown_count += count;
+            return;
+        }
+        let at = self.others.iter().position(|(other, _)| *other == spelling).unwrap_or_else(|| {
+            self.others.push((spelling, 0));
+            self.others.len() - 1
+        });
+        let (other, of_other) = &mut self.others[at];
+        *of_other += count;
+        if *of_other > self.shown_count {
+            std::mem::swap(other, &mut self.shown);
+            std::mem::swap(of_other, &mut self.shown_count);
+        }
+    }
 }
 
 /// Values of one facet, while legs are added.
@@ -53,10 +79,11 @@ impl<'a> Counts<'a> {
     fn add(&mut self, shown: Cow<'a, str>, count: u64) {
         let normalized = normalize_facet(&shown);
         match self.by_normalized.get(&normalized) {
-            Some(&at) => self.values[at].count += count,
+            Some(&at) => self.values[at].add(shown, count),
             None => {
                 self.by_normalized.insert(normalized.clone(), self.values.len());
-                self.values.push(Value { shown, normalized, count, number: None });
+                let (shown_count, others) = (count, Vec::new());
+                self.values.push(Value { shown, shown_count, others, normalized, count, number: None });
             }
         }
     }

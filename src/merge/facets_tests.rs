@@ -29,7 +29,7 @@ fn counts_add_up_and_the_shard_is_not_a_facet() {
     ];
     assert_eq!(
         merged(&legs, &[], &IndexFacts::default()),
-        r#"{"empty":{},"genre":{"Action":1,"Comedy":2,"drama":5},"other":{"x":1}}"#
+        r#"{"empty":{},"genre":{"Action":1,"Comedy":2,"Drama":5},"other":{"x":1}}"#
     );
 }
 
@@ -88,4 +88,14 @@ fn values_of_the_distinct_attribute_count_once() {
     let mut out = Vec::new();
     facets.push_distribution(&IndexFacts::default(), &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), r#"{"brand":{"a":1,"b":1},"size":{"s":3}}"#);
+}
+
+#[test]
+fn of_several_spellings_that_of_the_nodes_with_most_documents_is_shown() {
+    let shown = |legs: &[&str]| merged(legs, &[], &IndexFacts::default());
+    let [team, lower, upper] = [r#"{"by":{"Team":3}}"#, r#"{"by":{"team":2}}"#, r#"{"by":{"TEAM":4}}"#];
+    assert_eq!(shown(&[team, lower]), r#"{"by":{"Team":5}}"#);
+    assert_eq!(shown(&[lower, team]), r#"{"by":{"Team":5}}"#);
+    assert_eq!(shown(&[team, lower, lower]), r#"{"by":{"team":7}}"#);
+    assert_eq!(shown(&[team, upper, lower, team, lower]), r#"{"by":{"Team":14}}"#);
 }
