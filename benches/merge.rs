@@ -57,7 +57,12 @@ fn search(body: &str) -> SearchRequest {
 
 fn merges(criterion: &mut Criterion) {
     let facts = IndexFacts::default();
-    for (name, limit, hits_per_leg) in [("20 of 3 legs of 20", 20, 20), ("1000 of 3 legs of 334", 1_000, 334)] {
+    let pages = [
+        ("20 of 3 legs of 20", 20, 20),
+        ("1000 of 3 legs of 334", 1_000, 334),
+        ("1000 of 3 legs of 1000", 1_000, 1_000),
+    ];
+    for (name, limit, hits_per_leg) in pages {
         let legs: Vec<Leg> = (0..3).map(|n| leg(n, 3, hits_per_leg)).collect();
         let request = search(&format!(r#"{{"q":"quick fox","limit":{limit}}}"#));
         let mut group = criterion.benchmark_group("merge");
