@@ -292,12 +292,23 @@ fn what_is_only_told_keeps_fresh_reads_away_from_the_node() {
     assert_eq!(on_node(&fleet, 0)["stopWords"], json!(["wrong"]), "nobody repairs it");
 }
 
+/// Does something when its scope ends, however it ends.
+struct AtEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 #[test]
 fn an_index_that_cannot_be_made_equal_takes_no_writes_until_it_is() {
     let fleet = fleet_with(EVERY_300_MS);
     let client = fleet.client();
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // A failure too ends the other thread.
+        let _over = AtEnd(|| is_over.store(true, Ordering::Relaxed));
         scope.spawn(|| {
             let node = fleet.node_client(0);
             let mut n = 0;
@@ -321,7 +332,6 @@ fn an_index_that_cannot_be_made_equal_takes_no_writes_until_it_is() {
         client.delete("/indexes/i/documents/1").expect_error(503, "miroir_index_frozen");
         assert_eq!(search(client).status, 200);
         assert_eq!(client.post("/indexes/other/documents", json!([{ "id": 1 }])).status, 202);
-        is_over.store(true, Ordering::Relaxed);
     });
     wait_until("writes are taken again", TASK_PATIENCE, || {
         std::thread::sleep(Duration::from_millis(50));
