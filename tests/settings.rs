@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -311,11 +312,19 @@ fn an_index_that_cannot_be_made_equal_takes_no_writes_until_it_is() {
         let _over = AtEnd(|| is_over.store(true, Ordering::Relaxed));
         scope.spawn(|| {
             let node = fleet.node_client(0);
-            let mut n = 0;
-            while !is_over.load(Ordering::Relaxed) {
-                n += 1;
-                node.ended(node.put("/indexes/i/settings/stop-words", json!([format!("mine{n}")])));
+            let mut sent = VecDeque::new();
+            for n in 0.. {
+                // Others' changes must always be queued behind Miroir's, however many the node carries out together, but not pile up.
+                sent.push_back(node.put("/indexes/i/settings/stop-words", json!([format!("mine{n}")])).task_uid());
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+                if sent.len() > 20 {
+                    sent.pop_front().map(|oldest| node.wait_task(oldest));
+                }
             }
+            sent.into_iter().for_each(|uid| drop(node.wait_task(uid)));
         });
         let deadline = Instant::now() + TASK_PATIENCE;
         loop {
