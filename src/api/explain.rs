@@ -13,7 +13,7 @@ use super::coalescing::SearchIdentity;
 use super::index_read::IndexRead;
 use super::query_string;
 use super::read_kinds::SEARCH;
-use super::search::{foreign_filter, identity, refused_by_a_node, worded_by_a_node};
+use super::search::{foreign_filter, identity, over_fetch_of, refused_by_a_node, worded_by_a_node};
 use super::search_request::{ParsedSearch, SearchRequest};
 use super::whole_index::index_path;
 use super::{facts, whole_body, Answer, Body, Request};
@@ -51,7 +51,9 @@ pub async fn explain(
     let plan = Plan { search: &search, narrowing: &narrowing, read: &read, outlook: read.outlook(SEARCH) };
     let mut explanation = plan.describe();
     explanation["index"]["alias"] = called_by_alias(request, uid);
-    explanation["coalescing"] = describe_sharing(app, identity(app, uid, &snapshot, request, &search)?);
+    let over_fetch = over_fetch_of(app, request, &search)?;
+    let identity = identity(app, uid, &snapshot, request, &search, over_fetch);
+    explanation["coalescing"] = describe_sharing(app, identity);
     explanation["warnings"] = warnings::of(&plan.outlook.set, &read, &search, &narrowing, request.rights.is_operator());
     if execute {
         explanation["execution"] = plan.execute().await?;

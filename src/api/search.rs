@@ -40,7 +40,7 @@ pub async fn search(
                 None => *search,
             };
             let over_fetch = over_fetch_of(app, request, &search)?;
-            let identity = identity(app, uid, &snapshot, request, &search)?;
+            let identity = identity(app, uid, &snapshot, request, &search, over_fetch);
             let execute = || answered(app, &snapshot, &index, search, over_fetch);
             app.searches.share(identity, execute).await
         }
@@ -55,9 +55,9 @@ pub fn identity(
     snapshot: &Snapshot,
     request: &Request<'_>,
     search: &SearchRequest,
-) -> Result<Option<SearchIdentity>, ApiError> {
-    let over_fetch = over_fetch_of(app, request, search)?;
-    Ok(app.searches.is_enabled().then(|| SearchIdentity {
+    over_fetch: usize,
+) -> Option<SearchIdentity> {
+    app.searches.is_enabled().then(|| SearchIdentity {
         index: uid.clone(),
         snapshot_epoch: snapshot.epoch,
         settings_floor: snapshot.settings_floor(),
@@ -65,10 +65,11 @@ pub fn identity(
         rights: request.rights.identity(),
         over_fetch,
         canonical_search: search.canonical(),
-    }))
+    })
 }
 
-fn over_fetch_of(app: &App, request: &Request<'_>, search: &SearchRequest) -> Result<usize, ApiError> {
+/// The factor by which nodes are asked for more hits than this search's page needs: 1 if it finds none by meaning.
+pub fn over_fetch_of(app: &App, request: &Request<'_>, search: &SearchRequest) -> Result<usize, ApiError> {
     match search.meaning() {
         Some(_) => over_fetch(app, request),
         None => Ok(1),
@@ -83,18 +84,18 @@ pub async fn answered(
     search: SearchRequest,
     over_fetch: usize,
 ) -> Result<Answer, ApiError> {
+    let read = IndexRead::of_all_shards(app, snapshot, index, search.fingerprint());
+    let read = read.narrowed(&search.filter().narrowing(index));
     match search.meaning() {
-        Some(_) => by_meaning(app, snapshot, index, search, over_fetch).await,
-        None => planned(app, snapshot, index, search).await,
+        Some(meaning) => by_meaning(&read, search, meaning, over_fetch).await,
+        None => by_words(&read, search).await,
     }
 }
 
-async fn planned(app: &App, snapshot: &Snapshot, index: &Index, search: SearchRequest) -> Result<Answer, ApiError> {
-    let read = IndexRead::of_all_shards(app, snapshot, index, search.fingerprint());
-    let read = read.narrowed(&search.filter().narrowing(index));
-    match frequency::plan(&read, search).await? {
-        Plan::OneSearch(search) => scattered(&read, &search).await,
-        Plan::Stages(stages) => frequency::answer(&read, stages).await,
+async fn by_words(read: &IndexRead<'_>, search: SearchRequest) -> Result<Answer, ApiError> {
+    match frequency::plan(read, search).await? {
+        Plan::OneSearch(search) => scattered(read, &search).await,
+        Plan::Stages(stages) => frequency::answer(read, stages).await,
     }
 }
 
@@ -116,21 +117,16 @@ pub fn over_fetch(app: &App, request: &Request<'_>) -> Result<usize, ApiError> {
 }
 
 async fn by_meaning(
-    app: &App,
-    snapshot: &Snapshot,
-    index: &Index,
+    read: &IndexRead<'_>,
     search: SearchRequest,
+    meaning: Meaning,
     over_fetch: usize,
 ) -> Result<Answer, ApiError> {
-    let read = IndexRead::of_all_shards(app, snapshot, index, search.fingerprint());
-    let read = read.narrowed(&search.filter().narrowing(index));
-    let facts = facts::of(index);
-    match (search.meaning(), facts.shown_primary_key()) {
-        (Some(Meaning::BesideWords(ratio)), Some(key)) => {
-            hybrid::answer(&read, search.with_key(key), ratio, over_fetch).await
-        }
+    let facts = facts::of(read.index);
+    match (meaning, facts.shown_primary_key()) {
+        (Meaning::BesideWords(ratio), Some(key)) => hybrid::answer(read, search.with_key(key), ratio, over_fetch).await,
         // Documents that two lists show cannot be told to be the same, so each node weighs its own hits.
-        _ => scattered(&read, &hybrid::for_one_vector(&read, search).await?.with_over_fetch(over_fetch)).await,
+        _ => scattered(read, &hybrid::for_one_vector(read, search).await?.with_over_fetch(over_fetch)).await,
     }
 }
 
