@@ -86,7 +86,7 @@ impl Fate {
 }
 
 /// Why `got` may differ from `expected`.
-fn wanted_difference(got: &Fate, expected: &Fate, embedded: bool) -> Option<&'static str> {
+fn wanted_difference(got: &Fate, expected: &Fate) -> Option<&'static str> {
     match (got, expected) {
         (Fate::Refused { status: 400, .. }, Fate::Task { .. })
             if got.code() == "miroir_primary_key_required" && expected.code() == "missing_document_id" =>
@@ -107,11 +107,6 @@ fn wanted_difference(got: &Fate, expected: &Fate, embedded: bool) -> Option<&'st
                 && is_about_bad_text(expected) =>
         {
             Some("Meilisearch's version of the JSON parser places bad text at the end of its document")
-        }
-        (Fate::Task { .. }, Fate::Task { error: Value::Null, .. })
-            if embedded && got.message().starts_with("Document have too many matching") =>
-        {
-            Some("the embedded node counts both of a repeated field, in JSON as in NDJSON")
         }
         _ => None,
     }
@@ -160,7 +155,7 @@ fn every_payload_has_the_same_fate_as_on_one_server() {
         if got.is_told_as(&expected) {
             continue;
         }
-        match wanted_difference(&got, &expected, embedded) {
+        match wanted_difference(&got, &expected) {
             Some(_) => wanted += 1,
             None => differences.push(format!("{case}\n  expected {expected:?}\n  got      {got:?}\n")),
         }

@@ -4,6 +4,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use bumpalo::Bump;
+use bumparaw_collections::RawMap;
 use milli_core::documents::Error as FormatError;
 use serde::de::{SeqAccess, Visitor};
 use serde::Deserializer as _;
@@ -92,7 +94,7 @@ fn copy_json(mut body: impl BufRead, to: &mut impl Write) -> Result<u64, FormatE
         Some(b'{') => {
             let document = <Box<RawValue> as serde::Deserialize>::deserialize(&mut deserializer)?;
             deserializer.end()?;
-            copy_document(&document, to)?;
+            copy_last_of_each_name(&document, &Bump::new(), to)?;
             Ok(1)
         }
         _ => deserializer.deserialize_seq(CopyEach(to)).map_err(FormatError::from)?,
@@ -126,10 +128,12 @@ impl<'de, W: Write> Visitor<'de> for CopyEach<'_, W> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         let mut documents = 0;
+        let mut names = Bump::new();
         while let Some(document) = elements.next_element::<Box<RawValue>>()? {
-            if let Err(error) = copy_document(&document, self.0) {
+            if let Err(error) = copy_last_of_each_name(&document, &names, self.0) {
                 return Ok(Err(error));
             }
+            names.reset();
             documents += 1;
         }
         Ok(Ok(documents))
@@ -146,14 +150,26 @@ fn copy_ndjson(body: impl BufRead, to: &mut impl Write) -> Result<u64, FormatErr
 }
 
 fn copy_document(document: &RawValue, to: &mut impl Write) -> Result<(), FormatError> {
-    let text = document.get();
-    if !text.starts_with('{') {
-        let unexpected: Result<Map<String, Value>, _> = serde_json::from_str(text);
-        return unexpected.map(drop).map_err(FormatError::from);
-    }
-    to.write_all(text.as_bytes())?;
+    refuse_if_no_object(document)?;
+    to.write_all(document.get().as_bytes())?;
     to.write_all(b"\n")?;
     Ok(())
+}
+
+/// Of fields of one name, the last one is the document's, as in Meilisearch's JSON. In its NDJSON both are.
+fn copy_last_of_each_name(document: &RawValue, names: &Bump, to: &mut impl Write) -> Result<(), FormatError> {
+    refuse_if_no_object(document)?;
+    serde_json::to_writer(&mut *to, &RawMap::from_raw_value(document, names)?)?;
+    to.write_all(b"\n")?;
+    Ok(())
+}
+
+fn refuse_if_no_object(document: &RawValue) -> Result<(), FormatError> {
+    if document.get().starts_with('{') {
+        return Ok(());
+    }
+    let unexpected: Result<Map<String, Value>, _> = serde_json::from_str(document.get());
+    Ok(unexpected.map(drop)?)
 }
 
 /// What the values of a CSV column are: `name:number` in the header makes them numbers.
@@ -230,9 +246,18 @@ mod tests {
     #[test]
     fn arrays_and_single_objects_become_one_document_per_line() {
         let two = copy(Format::Json, "[{\"id\":1}, {\"id\":2, \"a\":[1, 2]}]");
-        assert_eq!(two.ok(), Some((2, "{\"id\":1}\n{\"id\":2, \"a\":[1, 2]}\n".to_owned())));
+        assert_eq!(two.ok(), Some((2, "{\"id\":1}\n{\"id\":2,\"a\":[1, 2]}\n".to_owned())));
         assert_eq!(copy(Format::Json, " {\"id\":1}").ok(), Some((1, "{\"id\":1}\n".to_owned())));
         assert_eq!(copy(Format::Json, "[]").ok(), Some((0, String::new())));
+    }
+
+    #[test]
+    fn of_a_repeated_field_json_keeps_the_last_and_ndjson_both() {
+        let repeated = "{\"id\":\"a b\",\"a\":{\"b\":1,\"b\":2},\"\\u0069d\":2}";
+        let kept = "{\"id\":2,\"a\":{\"b\":1,\"b\":2}}\n";
+        assert_eq!(copy(Format::Json, repeated).ok(), Some((1, kept.to_owned())));
+        assert_eq!(copy(Format::Json, &format!("[{repeated}]")).ok(), Some((1, kept.to_owned())));
+        assert_eq!(copy(Format::Ndjson, repeated).ok(), Some((1, format!("{repeated}\n"))));
     }
 
     #[test]
