@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use crate::api::{KeysUnderWay, SearchesUnderWay};
 use crate::auth::{Gate, Secrets};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
-use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Snapshot, Topology};
+use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, SearchRules, Snapshot, Topology};
 use crate::conf::{Config, ConfigView};
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
 use crate::settings::sequential::Withheld;
-use crate::settings::{features, SettingsLocks};
+use crate::settings::{features, rules, SettingsLocks};
 use crate::store::{self, Store};
 use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
 use crate::webhooks::Webhooks;
@@ -49,6 +49,8 @@ pub struct App {
     pub withheld: Withheld,
     /// Held by the one who changes the nodes' features.
     pub changing_features: tokio::sync::Mutex<()>,
+    /// Held by the one who changes the nodes' dynamic search rules, or compares them.
+    pub changing_rules: tokio::sync::Mutex<()>,
     /// Who compares and mends the settings of which index.
     pub settings_locks: SettingsLocks,
     /// The configuration that Miroir runs on, for showing it and for seeing what has changed.
@@ -94,6 +96,12 @@ impl App {
         if let Some(serde_json::Value::Object(features)) = store.configuration(features::NAME).await? {
             snapshot = snapshot.with_features(features);
         }
+        if let Some(rules) = store.configuration(rules::NAME).await? {
+            let rules = SearchRules::from_json(rules).context("the search rules in the store cannot be read")?;
+            // Until they have been looked at, it is not known what nodes have.
+            let nodes: Vec<_> = snapshot.topology.node_indexes().filter(|_| !rules.is_empty()).collect();
+            snapshot = snapshot.with_search_rules(Arc::new(rules), nodes);
+        }
         let aliases = store.aliases().await?.into_iter().map(|alias| (alias.name.clone(), alias));
         let cluster = Arc::new(Cluster::new(snapshot.with_aliases(aliases.collect())));
         let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl, Arc::clone(&cluster)).await?;
@@ -137,6 +145,7 @@ impl App {
             catalog,
             withheld: Withheld::default(),
             changing_features: Default::default(),
+            changing_rules: Default::default(),
             settings_locks,
             view,
             order,
@@ -173,7 +182,9 @@ impl App {
     pub fn hide_conclusion(&self, task: &Task) {
         if task.conclusion.is_some() {
             let uid = task.uid;
-            self.cluster.publish(|snapshot| snapshot.without_renamings(uid).without_settings_changes(&[uid]));
+            self.cluster.publish(|snapshot| {
+                snapshot.without_renamings(uid).without_settings_changes(&[uid]).without_rules_changes(&[uid])
+            });
         }
     }
 
@@ -202,6 +213,7 @@ impl App {
 fn showing(snapshot: Snapshot, task: &Task) -> Snapshot {
     match (&task.conclusion, task.node_uid()) {
         (Some(Conclusion::Rename(renamings)), _) => snapshot.with_renamings(task.uid, renamings),
+        (Some(Conclusion::Rules(_)), _) => snapshot.with_rules_change(task.uid),
         (Some(Conclusion::Settings { .. }), Some(node_uid)) => snapshot.with_settings_change(node_uid, task.uid),
         // Committed without a node that has yet to catch up.
         (None, Some(node_uid)) if task.kind == TaskKind::SettingsUpdate => {

@@ -201,7 +201,7 @@ impl Plan<'_> {
 
     /// Runs the legs of the plan once, without merging them.
     async fn execute(&self) -> Result<Value, ApiError> {
-        let facts = facts::of(self.read.index);
+        let facts = facts::of(self.read.snapshot, self.read.index);
         let path = index_path(self.read.index, "/search");
         let request_for = |leg: &[Shard], restriction: Option<&[Shard]>| {
             let body = match self.read.is_whole(leg) {

@@ -50,7 +50,7 @@ pub async fn facet_search(
     }
     missing.sort_unstable();
     missing.dedup();
-    merged(merge_facet_searches(&legs, &facet, &facts::of(first)), &missing)
+    merged(merge_facet_searches(&legs, &facet, &facts::of(snapshot, first)), &missing)
 }
 
 async fn legs_of(

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::cluster::Index;
+use crate::cluster::{Index, Snapshot};
 use crate::merge::{FacetOrder, FacetOrders, IndexFacts};
 
 /// Reads the client's settings; whatever is absent has Meilisearch's default.
-pub fn of(index: &Index) -> IndexFacts {
+pub fn of(snapshot: &Snapshot, index: &Index) -> IndexFacts {
     let defaults = IndexFacts::default();
     let number = |pointer: &str, default: usize| {
         index.settings.pointer(pointer).and_then(Value::as_u64).map_or(default, |n| n as usize)
@@ -26,6 +26,7 @@ pub fn of(index: &Index) -> IndexFacts {
             None => Vec::new(),
         },
         displayed,
+        pins: snapshot.search_rules().pins_of(&index.uid).cloned(),
     }
 }
 

@@ -75,12 +75,14 @@ impl Federation {
         })
     }
 
-    /// What nodes are told: all hits up to the page's end, since any of them may come from one node alone, and each index's
+    /// What nodes are told: all hits up to the page's end, since any of them may come from one node alone, and as many more as may be
+    /// pinned; and each index's
     /// facets by themselves. Facets are asked of those indexes for which `on_nodes` knows the nodes' name.
-    fn for_legs(&self, on_nodes: impl Fn(&str) -> Option<String>) -> Bytes {
+    fn for_legs(&self, pins_max: usize, on_nodes: impl Fn(&str) -> Option<String>) -> Bytes {
         let mut members = self.members.clone();
         members.take("mergeFacets");
         let end = self.paging.positions(usize::MAX).end;
+        let end = if end > 0 { end.saturating_add(pins_max) } else { 0 };
         match self.paging {
             Paging::Window { .. } => {
                 members.set("offset", &0.into());
@@ -160,6 +162,7 @@ struct Planned<'a> {
     /// The index by the name that the client has for it.
     shown: IndexUid,
     index: &'a Index,
+    facts: IndexFacts,
     search: SearchRequest,
     /// The shards in which anything can be found.
     shards: Vec<Shard>,
@@ -262,7 +265,15 @@ async fn plan<'a>(
         // words that were dropped. So each node drops words as it sees fit.
         frequency::Plan::Stages(_) => search,
     };
-    Ok(Planned { shown: index_uid, index, search, shards: read.shards, options, raw_options })
+    Ok(Planned {
+        shown: index_uid,
+        index,
+        facts: facts::of(snapshot, index),
+        search,
+        shards: read.shards,
+        options,
+        raw_options,
+    })
 }
 
 async fn read_group(
@@ -286,7 +297,8 @@ async fn read_group(
     let is_of_group = |uid: &IndexUid| group.iter().any(|&n| planned[n].index.node_uid == *uid);
     // Facets of an index that no query asks about are an error if they are no facets, and nothing otherwise.
     let has_distinct = federation.distinct.is_some();
-    let federation = federation.for_legs(|uid| match on_nodes(uid) {
+    let pins_max = group.iter().map(|&n| planned[n].facts.pins_max()).sum();
+    let federation = federation.for_legs(pins_max, |uid| match on_nodes(uid) {
         Some(uid) => (is_of_group(uid) || (is_first && !is_queried(uid))).then(|| uid.to_string()),
         // No index: a node will say so.
         None => is_first.then(|| uid.to_owned()),
@@ -312,7 +324,7 @@ async fn read_group(
 impl Planned<'_> {
     /// Appends what a leg is asked: the search by itself, without what only the whole list has.
     fn push_to(&self, shards: Option<&[Shard]>, has_distinct: bool, body: &mut Vec<u8>) {
-        let search = self.search.leg_body(shards, &facts::of(self.index));
+        let search = self.search.leg_body(shards, &self.facts);
         let mut members: Members = serde_json::from_slice(&search).unwrap_or_default();
         let of_lists = ["offset", "limit", "page", "hitsPerPage", "facets"];
         for member in of_lists.into_iter().chain(has_distinct.then_some("distinct")) {
@@ -332,15 +344,15 @@ struct List<'p> {
     federation: &'p Federation,
     shows_origin: bool,
     /// One index is one, by whatever names it is called; Meilisearch takes them in the order of their names, which are the client's.
-    indexes: BTreeMap<&'p str, (&'p IndexUid, IndexFacts)>,
+    indexes: BTreeMap<&'p str, (&'p IndexUid, &'p IndexFacts)>,
 }
 
 impl<'p> List<'p> {
     fn new(planned: &'p [Planned<'p>], federation: &'p Federation, shows_origin: bool) -> Self {
-        let mut indexes: BTreeMap<&str, (&IndexUid, IndexFacts)> = BTreeMap::new();
+        let mut indexes: BTreeMap<&str, (&IndexUid, &IndexFacts)> = BTreeMap::new();
         for query in planned {
             if indexes.values().all(|(node_uid, _)| **node_uid != query.index.node_uid) {
-                indexes.insert(query.shown.as_str(), (&query.index.node_uid, facts::of(query.index)));
+                indexes.insert(query.shown.as_str(), (&query.index.node_uid, &query.facts));
             }
         }
         Self { planned, federation, shows_origin, indexes }
@@ -389,6 +401,7 @@ impl<'p> List<'p> {
                 distinct: query.search.distinct_attribute(facts),
                 hidden_key: facts.shown_primary_key().filter(|_| !query.search.hidden_fields(facts).is_empty()),
                 hidden: hidden.get(n).and_then(Option::as_ref),
+                pins: facts.pins(),
                 visible: query.search.visibility(facts),
             }
         };
@@ -424,7 +437,7 @@ mod tests {
     fn legs_are_asked_for_all_up_to_the_pages_end() {
         let legs = |json: Value, uid: &'static str| -> Value {
             let on_nodes = |of: &str| (of == uid).then(|| of.to_owned());
-            serde_json::from_slice(&federation(json).unwrap().for_legs(on_nodes)).unwrap()
+            serde_json::from_slice(&federation(json).unwrap().for_legs(0, on_nodes)).unwrap()
         };
         assert_eq!(legs(json!({}), "a"), json!({"offset": 0, "limit": 20}));
         assert_eq!(

@@ -6,7 +6,8 @@
 //! - else one search for each way of dropping words, merged into the list that one server would have made of them.
 //!
 //! Left to the nodes is what cannot be done so: queries that Miroir cannot split, hybrid ones, thresholds (a node would apply
-//! them to scores that it does not know), and indexes whose hits do not show their primary key.
+//! them to scores that it does not know), indexes whose hits do not show their primary key, and those in which search rules pin
+//! documents.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +49,11 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
     let index = read.index;
     let as_asked = |search| Ok(Plan::OneSearch(Box::new(search)));
     let Some(order) = order_of_words(&index.settings, search.sort_count()) else { return as_asked(search) };
-    let facts = facts::of(index);
+    let facts = facts::of(read.snapshot, index);
+    if facts.pins.is_some() {
+        // Fewer words might be those of another rule's conditions.
+        return as_asked(search);
+    }
     let Some(key) = facts.shown_primary_key() else { return as_asked(search) };
     let Some(words) = splittable(&search, index) else { return as_asked(search) };
     if read.is_whole_on_every_node() {
@@ -88,7 +93,7 @@ pub async fn answer(
     read: &IndexRead<'_>,
     StagedSearch { search, stages, counts }: StagedSearch,
 ) -> Result<Answer, ApiError> {
-    let facts = &facts::of(read.index);
+    let facts = &facts::of(read.snapshot, read.index);
     let path = &index_path(read.index, "/search");
     let ask = &|search: &SearchRequest, shards: Option<&[Shard]>| {
         NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, facts))

@@ -50,7 +50,7 @@ pub async fn answer(
     semantic_ratio: f64,
     over_fetch: usize,
 ) -> Result<Answer, ApiError> {
-    let facts = &facts::of(read.index);
+    let facts = &facts::of(read.snapshot, read.index);
     let weights = Weights::of_ratio(semantic_ratio);
     let how = (weights, read.app.config.vector_search.hybrid_fusion);
     let words = search.clone().by_words();

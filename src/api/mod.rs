@@ -39,6 +39,7 @@ mod route;
 pub mod search;
 mod search_query_string;
 pub mod search_request;
+mod search_rules;
 mod server_info;
 mod settings;
 mod similar;
@@ -273,6 +274,11 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::Webhook(uid, Verb::Patch) => webhooks::update(app, uid, body).await?.into(),
         Route::Webhook(uid, Verb::Delete) => webhooks::delete(app, uid).await?.into(),
         Route::Webhook(uid, _) => webhooks::get(app, uid)?.into(),
+        Route::SearchRules(Verb::Delete) => search_rules::clear(app, request).await?.into(),
+        Route::SearchRules(_) => search_rules::list(app, body).await?.into(),
+        Route::SearchRule(uid, Verb::Patch) => search_rules::update(app, uid, request, body).await?.into(),
+        Route::SearchRule(uid, Verb::Delete) => search_rules::delete(app, uid, request).await?.into(),
+        Route::SearchRule(uid, _) => search_rules::get(app, uid).await?.into(),
         Route::Batches => batches::list(app, request).await?.into(),
         Route::Batch(uid) => batches::get(app, *uid, request.rights).await?.into(),
         Route::Task(uid) => tasks::get(app, *uid, request.rights).await?.into(),

@@ -387,7 +387,7 @@ async fn plan<'a>(
     let index = query.index_in(snapshot, n)?;
     let read = IndexRead::of_all_shards(app, snapshot, index, seed).narrowed(&query.search.filter().narrowing(index));
     let plan = frequency::plan(&read, query.search).await?;
-    Ok(Planned { shown: query.index_uid, index, facts: facts::of(index), shards: read.shards, plan })
+    Ok(Planned { shown: query.index_uid, index, facts: facts::of(snapshot, index), shards: read.shards, plan })
 }
 
 /// Queries by their places, in groups that one covering set can answer; `indexes` are those of the queries.

@@ -11,8 +11,6 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("/chats/*", NO_CHATS),
     ("/chats/*/settings", NO_CHATS),
     ("/chats/*/chat/completions", NO_CHATS),
-    ("/dynamic-search-rules", NO_RULES),
-    ("/dynamic-search-rules/*", NO_RULES),
     ("/export", "nodes would export their own shards, with Miroir's fields in them; read the documents instead"),
     ("/dumps", "a dump of one node holds its own shards only, and Miroir does not make one of all nodes yet"),
     ("/snapshots", "a snapshot of one node holds its own shards only; take one of each node, at the node"),
@@ -28,8 +26,6 @@ pub const REFUSED: &[(&str, &str)] = &[
 ];
 
 const NO_CHATS: &str = "a chat searches one node, which holds its own shards only";
-const NO_RULES: &str =
-    "a node pins documents among its own hits, which are a part of the page, and Miroir does not merge pins yet";
 const NO_LOGS: &str = "they are one node's; Miroir's own log goes to its standard error";
 const NO_NETWORK: &str = "how nodes work together is Miroir's own matter; `/_miroir/topology` tells it";
 

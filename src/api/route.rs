@@ -57,6 +57,9 @@ pub enum Route {
     Webhooks(Verb),
     /// With its uid as it stands in the path.
     Webhook(String, Verb),
+    SearchRules(Verb),
+    /// With its uid as it stands in the path, percent-decoded.
+    SearchRule(String, Verb),
     Admin(AdminRoute),
 }
 
@@ -142,6 +145,10 @@ impl Route {
             (["keys", key], Get | Patch | Delete) => Route::Key(percent_decode(key).into_owned(), verb),
             (["webhooks"], Get | Post) => Route::Webhooks(verb),
             (["webhooks", uid], Get | Patch | Delete) => Route::Webhook(percent_decode(uid).into_owned(), verb),
+            (["dynamic-search-rules"], Post | Delete) => Route::SearchRules(verb),
+            (["dynamic-search-rules", uid], Get | Patch | Delete) => {
+                Route::SearchRule(percent_decode(uid).into_owned(), verb)
+            }
             (["_miroir", rest @ ..], _) => match AdminRoute::recognise(rest, verb) {
                 Some(route) => Route::Admin(route),
                 None => return Ok(None),
@@ -197,6 +204,9 @@ impl Route {
             Route::Webhook(_, Patch) => (Action::WebhooksUpdate, None),
             Route::Webhook(_, Delete) => (Action::WebhooksDelete, None),
             Route::Webhooks(_) | Route::Webhook(..) => (Action::WebhooksGet, None),
+            Route::SearchRules(Delete) | Route::SearchRule(_, Delete) => (Action::DynamicSearchRulesDelete, None),
+            Route::SearchRule(_, Patch) => (Action::DynamicSearchRulesUpdate, None),
+            Route::SearchRules(_) | Route::SearchRule(..) => (Action::DynamicSearchRulesGet, None),
         };
         Access::Action(action, index)
     }
@@ -261,6 +271,8 @@ impl Route {
             | Route::Document(_, _, verb)
             | Route::ExperimentalFeatures(verb)
             | Route::Tasks(verb) => *verb != Verb::Get,
+            Route::SearchRules(verb) => *verb == Verb::Delete,
+            Route::SearchRule(_, verb) => *verb != Verb::Get,
             Route::Admin(route) => route.writes(),
             Route::SwapIndexes
             | Route::DocumentsDelete(_)
@@ -320,6 +332,8 @@ impl Route {
             Route::Key(..) => "/keys/{uid_or_key}",
             Route::Webhooks(_) => "/webhooks",
             Route::Webhook(..) => "/webhooks/{uid}",
+            Route::SearchRules(_) => "/dynamic-search-rules",
+            Route::SearchRule(..) => "/dynamic-search-rules/{uid}",
             Route::Admin(route) => route.template(),
         }
     }

@@ -122,7 +122,7 @@ async fn by_meaning(
     meaning: Meaning,
     over_fetch: usize,
 ) -> Result<Answer, ApiError> {
-    let facts = facts::of(read.index);
+    let facts = facts::of(read.snapshot, read.index);
     match (meaning, facts.shown_primary_key()) {
         (Meaning::BesideWords(ratio), Some(key)) => hybrid::answer(read, search.with_key(key), ratio, over_fetch).await,
         // Documents that two lists show cannot be told to be the same, so each node weighs its own hits.
@@ -131,7 +131,7 @@ async fn by_meaning(
 }
 
 async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answer, ApiError> {
-    let facts = facts::of(read.index);
+    let facts = facts::of(read.snapshot, read.index);
     let path = index_path(read.index, "/search");
     let request_for = |leg: &[Shard], restriction: Option<&[Shard]>| {
         let body = match read.is_whole(leg) {

@@ -329,6 +329,7 @@ impl SearchRequest {
         let mut members = Vec::with_capacity(self.members.0.len() + 8);
         let mut set = |name: &str, value: serde_json::Value| members.push((name.to_owned(), raw(&value)));
         let end = self.paging.positions(index.max_total_hits).end.saturating_mul(self.over_fetch);
+        let end = if end > 0 { end.saturating_add(index.pins_max()) } else { 0 };
         match self.paging {
             Paging::Window { .. } => {
                 set("offset", 0.into());
@@ -403,7 +404,8 @@ impl SearchRequest {
     fn added_attributes(&self, index: &IndexFacts) -> Vec<AddedAttribute> {
         let distinct = self.distinct_attribute(index);
         let to_read = || index.shown_primary_key().filter(|_| !self.hidden_fields(index).is_empty());
-        let key = self.key.as_deref().or_else(to_read).filter(|key| Some(*key) != distinct);
+        let pin_key = || index.pins().map(|pins| pins.key);
+        let key = self.key.as_deref().or_else(to_read).or_else(pin_key).filter(|key| Some(*key) != distinct);
         distinct.into_iter().chain(key).filter_map(|name| self.added_attribute(name)).collect()
     }
 
@@ -637,6 +639,7 @@ impl SearchRequest {
             key: self.key.as_deref(),
             semantic_ratio: self.semantic_ratio,
             hidden: supplement.hidden.as_ref(),
+            pins: index.pins(),
             denied: supplement.denied.as_ref(),
             distinct_total: supplement.distinct_total,
             counted: supplement.counted.as_deref(),

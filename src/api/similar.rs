@@ -156,9 +156,11 @@ impl SimilarRequest {
         if search.filter().is_foreign() {
             return Err(foreign_filter());
         }
-        let mut facts = facts::of(index);
+        let mut facts = facts::of(snapshot, index);
         // Each near document is shown, whatever others there are with the same value.
         facts.distinct_attribute = None;
+        // No rule pins any.
+        facts.pins = None;
         let request_for = |of_leg: &[Shard], shards: Option<&[Shard]>| {
             let body = search.leg_body(shards, &facts);
             match of_leg.contains(&source_shard) {

@@ -10,6 +10,8 @@ use time::OffsetDateTime;
 
 use super::{opened, SharedApp};
 use crate::app::App;
+use crate::cluster::Snapshot;
+use crate::settings::rules;
 use crate::store::{IndexChange, StoreError};
 use crate::tasks::{Outcome, Task};
 
@@ -73,7 +75,13 @@ async fn carry_out(app: &App, task: &Arc<Task>) -> Result<(), StoreError> {
     let change = IndexChange::Rename(if has_failed { Vec::new() } else { renamings });
     let amendment = app.catalog.amend(&change).await;
     let records = amendment.changes();
-    let publication = amendment.publication(move |snapshot| snapshot.without_renamings(uid));
+    let uids: Vec<_> = task.renamings().unwrap_or_default().iter().map(|renaming| renaming.uid.clone()).collect();
+    let publication = amendment.publication(move |snapshot| {
+        // Until they have been told by other names, nodes pin what was meant before.
+        let named = rules::mean_any(&snapshot, uids.iter());
+        let nodes: Vec<_> = snapshot.topology.node_indexes().filter(|_| named).collect();
+        nodes.into_iter().fold(snapshot.without_renamings(uid), Snapshot::missing_search_rules)
+    });
     app.tasks
         .change(move |changes| {
             changes.task(uid, |task| {

@@ -16,7 +16,7 @@ use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex, TaskUid};
 use crate::settings::sequential::see_through;
-use crate::settings::{changes_settings, check, conclude, features};
+use crate::settings::{changes_settings, check, conclude, features, rules};
 
 /// How often it is looked whether something can be done that could not be before.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -52,6 +52,9 @@ type Working = Pin<Box<dyn Future<Output = Done> + Send>>;
 enum Done {
     Index(IndexUid),
     Sequence(TaskUid),
+    Rules,
+    /// A node has been given the search rules that have this fingerprint, while these features held.
+    RulesOf(NodeIndex, Option<(u64, u64)>),
 }
 
 /// Where the work on all indexes stands.
@@ -64,6 +67,12 @@ struct Desk {
     verified_at: HashMap<IndexUid, Instant>,
     /// Nodes that have been given their features since they came up, with the version of those.
     equal: HashMap<NodeIndex, u64>,
+    /// Epoch of the snapshot by which nodes were last given search rules.
+    rules_seen_at: Option<u64>,
+    /// Whether changes of search rules are being concluded.
+    concludes_rules: bool,
+    /// Nodes that have been given the search rules since they came up, with what they were told by; none while that is under way.
+    have_rules: HashMap<NodeIndex, Option<(u64, u64)>>,
 }
 
 async fn work(app: &Arc<App>) {
@@ -74,6 +83,8 @@ async fn work(app: &Arc<App>) {
         desk.conclude_due(app);
         desk.verify_due(app);
         desk.equalize_returned(app).await;
+        desk.conclude_rules(app);
+        desk.give_rules(app);
         let ended = async {
             match desk.working.next().await {
                 Some(done) => done,
@@ -84,6 +95,9 @@ async fn work(app: &Arc<App>) {
             done = ended => match done {
                 Done::Index(node_uid) => drop(desk.busy.remove(&node_uid)),
                 Done::Sequence(task) => drop(desk.sequences.remove(&task)),
+                Done::Rules => desk.concludes_rules = false,
+                Done::RulesOf(node, Some(known)) => drop(desk.have_rules.insert(node, Some(known))),
+                Done::RulesOf(node, None) => drop(desk.have_rules.remove(&node)),
             },
             _ = tokio::time::timeout(LOOK_INTERVAL, news.changed()) => {}
         }
@@ -140,6 +154,51 @@ impl Desk {
                     Ok(()) => drop(self.equal.insert(node, snapshot.features_version())),
                     Err(later) => log::info!("{later}"),
                 }
+            }
+        }
+    }
+
+    fn conclude_rules(&mut self, app: &Arc<App>) {
+        if self.concludes_rules || rules::pending(app).is_empty() {
+            return;
+        }
+        self.concludes_rules = true;
+        let app = Arc::clone(app);
+        self.working.push(Box::pin(async move {
+            if let Err(later) = rules::conclude(&app).await {
+                log::info!("search rules are changed later: {later}");
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+            Done::Rules
+        }));
+    }
+
+    /// A node may have been away while search rules were changed, and what they name may have another name there.
+    fn give_rules(&mut self, app: &Arc<App>) {
+        let snapshot = app.cluster.snapshot();
+        let is_told = |node| self.have_rules.contains_key(&node);
+        if self.rules_seen_at == Some(snapshot.epoch) && snapshot.topology.node_indexes().all(is_told) {
+            return;
+        }
+        self.rules_seen_at = Some(snapshot.epoch);
+        let known = (snapshot.features_version(), rules::fingerprint(&snapshot));
+        for node in snapshot.topology.node_indexes() {
+            let has = self.have_rules.get(&node);
+            if !snapshot.state(node).takes_writes() {
+                if has.is_some_and(Option::is_some) {
+                    self.have_rules.remove(&node);
+                }
+            } else if has.is_none_or(|has| has.is_some_and(|has| has != known)) {
+                self.have_rules.insert(node, None);
+                let app = Arc::clone(app);
+                self.working.push(Box::pin(async move {
+                    let result = rules::equalize(&app, node).await;
+                    if let Err(later) = &result {
+                        log::info!("{later}");
+                        tokio::time::sleep(LOOK_INTERVAL).await;
+                    }
+                    Done::RulesOf(node, result.ok().map(|()| known))
+                }));
             }
         }
     }

@@ -20,11 +20,12 @@ impl Snapshot {
         self.settings.get(&index.node_uid)
     }
 
-    /// Whether nodes that serve reads may rank by different settings.
+    /// Whether nodes that serve reads may rank by different settings, or pin by different rules.
     pub fn has_inconsistent_settings(&self, index: &Index) -> bool {
-        self.settings_state(index).is_some_and(|state| {
+        let differ = |state: &SettingsState| {
             !state.changing.is_empty() || state.unverified.iter().any(|(node, _)| self.state(*node).serves_reads())
-        })
+        };
+        self.settings_state(index).is_some_and(differ) || self.has_inconsistent_search_rules()
     }
 
     /// How many indexes some node is known to differ in.

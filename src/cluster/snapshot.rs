@@ -8,8 +8,11 @@ use time::OffsetDateTime;
 
 use super::aliases::{Alias, AliasTable};
 use super::names::{rename, Names};
+use super::search_rules::RulesState;
 use super::settings_state::SettingsState;
-use super::{IndexUid, Lag, NodeId, NodeIndex, NodeState, Placement, Renaming, Shard, ShardSet, TaskUid, Topology};
+use super::{
+    IndexUid, Lag, NodeId, NodeIndex, NodeState, Placement, Renaming, SearchRules, Shard, ShardSet, TaskUid, Topology,
+};
 
 /// What routing must know of one index.
 #[derive(Debug)]
@@ -44,6 +47,9 @@ pub struct Snapshot {
     /// Features of nodes that were chosen through Miroir.
     features: Option<Arc<serde_json::Map<String, serde_json::Value>>>,
     features_version: u64,
+    /// Dynamic search rules, and which nodes are not known to have them.
+    pub(super) search_rules: Arc<SearchRules>,
+    pub(super) rules_state: Arc<RulesState>,
     /// Swaps and renamings that have been taken and not carried out, oldest first.
     renamings: Arc<Vec<(TaskUid, Vec<Renaming>)>>,
     /// Names that mean another index (by its name on the nodes), or none, to writes than to reads, because of `renamings`.
@@ -69,6 +75,8 @@ impl Snapshot {
             aliases: Arc::default(),
             features: None,
             features_version: 0,
+            search_rules: Arc::default(),
+            rules_state: Arc::default(),
             renamings: Arc::default(),
             write_names: HashMap::new(),
             placements: HashMap::new(),
@@ -193,7 +201,10 @@ impl Snapshot {
     #[must_use]
     pub fn with_state(mut self, node: NodeIndex, state: NodeState) -> Self {
         self.states[node.0 as usize] = state;
-        self
+        match state.takes_writes() {
+            true => self,
+            false => self.missing_search_rules(node),
+        }
     }
 
     #[must_use]

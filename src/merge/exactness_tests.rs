@@ -39,6 +39,7 @@ fn request<'r>(visible: &'r Visibility, denied: Option<&'r Denied>) -> SearchMer
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied,
         distinct_total: None,
         counted: None,

@@ -15,11 +15,13 @@ use super::distinct::{self, DistinctValue, SeenValues};
 use super::facets::Facets;
 use super::hidden::HiddenValues;
 use super::json::{self, Cursor, Member};
+use super::pins::{in_order_taken, placed, taken, Pinned, Pins};
 use super::rank::{Chooser, RankKeys, HIDDEN_RULE};
 use super::search::Paging;
 use super::splice::{self, Hit, Visibility};
 use super::weighted::WeightedScore;
 use super::{FacetOrder, IndexFacts, Leg, MergeError};
+use crate::cluster::PINS_MAX;
 
 /// One query of the request.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct FederatedQuery<'r> {
     /// The primary key, if hits depend on fields that they do not show, and what those fields say where it was found out.
     pub hidden_key: Option<&'r str>,
     pub hidden: Option<&'r HiddenValues>,
+    /// In which order hits are pinned, where any can be.
+    pub pins: Option<Pins<'r>>,
     pub visible: Visibility,
 }
 
@@ -163,6 +167,7 @@ impl<'a> LegAnswer<'a> {
         let added =
             request.queries.iter().flat_map(|query| query.visible.added.iter().map(|added| added.name.as_str()));
         let keys = request.queries.iter().filter_map(|query| query.hidden_key);
+        let keys = keys.chain(request.queries.iter().filter_map(|query| Some(query.pins?.key)));
         let mut needed: Vec<&str> = of_queries.chain(request.distinct).chain(added).chain(keys).collect();
         needed.sort_unstable();
         needed.dedup();
@@ -259,45 +264,60 @@ struct Chosen<'a> {
     score: WeightedScore<'a>,
 }
 
-/// Hits pinned to positions of the list by a search rule, in their order.
-type Pinned<'a> = VecDeque<(u64, Chosen<'a>)>;
-
 /// The hits of the page in order, and how many hits were left out for the sake of `distinct`.
 fn choose_page<'a>(answers: &[LegAnswer<'a>], request: &FederatedMerge) -> Result<(Vec<Chosen<'a>>, u64), MergeError> {
     let mut pinned = Vec::new();
     let mut rejected = 0;
-    let end = request.paging.positions(usize::MAX).end;
+    let positions = request.paging.positions(usize::MAX);
+    let end = positions.end;
     let mut by_index = Vec::with_capacity(request.indexes.len());
     for (n, index) in request.indexes.iter().enumerate() {
-        let of_index = request.queries.iter().enumerate().filter(|(_, query)| query.index == n);
-        let lists =
-            of_index.map(|(query, _)| list_of(answers, query, request, &mut pinned)).collect::<Result<Vec<_>, _>>()?;
+        let mut lists = Vec::new();
+        let mut pinned_of_index = Vec::new();
+        for (query, _) in request.queries.iter().enumerate().filter(|(_, query)| query.index == n) {
+            let (list, pinned_of_query) = list_of(answers, query, request, end)?;
+            lists.push(list);
+            pinned_of_index.extend(pinned_of_query);
+        }
         let mut list = by_weighted_score(lists);
         rejected += reject_seen(&mut list, answers, request);
         list.truncate(end.min(index.facts.max_total_hits));
+        if !pinned_of_index.is_empty() {
+            pinned_of_index.sort_by_key(|pin: &Pinned<Chosen>| pin.position);
+            let mut others: Vec<Chosen> = list.into();
+            pinned.extend(taken(pinned_of_index, &mut others, end));
+            list = others.into();
+        }
         by_index.push(list);
     }
     let mut list = by_weighted_score(by_index);
     rejected += reject_seen(&mut list, answers, request);
-    pinned.sort_by_key(|(at, _): &(u64, _)| *at);
-    let page = with_pinned(list, pinned.into(), request.paging.positions(usize::MAX));
-    Ok((page, rejected))
+    if pinned.is_empty() {
+        return Ok((list.into_iter().skip(positions.start).take(positions.len()).collect(), rejected));
+    }
+    pinned.sort_by_key(|pin| pin.position);
+    list.truncate(end);
+    Ok((placed(pinned, list.into(), positions), rejected))
 }
 
-/// The hits of one query over all legs, rule by rule; of each value of the query's distinct attribute the first.
+/// The hits of one query over all legs, rule by rule, of each value of the query's distinct attribute the first; and those of
+/// its pinned hits that come before `end`, by position.
 fn list_of<'a>(
     answers: &[LegAnswer<'a>],
     query: usize,
     request: &FederatedMerge,
-    pinned: &mut Vec<(u64, Chosen<'a>)>,
-) -> Result<VecDeque<Chosen<'a>>, MergeError> {
+    end: usize,
+) -> Result<(VecDeque<Chosen<'a>>, Vec<Pinned<Chosen<'a>>>), MergeError> {
+    let mut pinned = Vec::new();
     let mut rest: Vec<VecDeque<(usize, RankKeys)>> = Vec::with_capacity(answers.len());
     for (leg, answer) in answers.iter().enumerate() {
         let mut of_leg = VecDeque::new();
         for hit in (0..answer.hits.len()).filter(|&hit| answer.hits[hit].query == query) {
             let keys = answer.keys(hit, request)?;
             match keys.pinned_at {
-                Some(at) => pinned.push((at, chosen(answers, leg, hit, &keys, request)?)),
+                Some(position) => {
+                    pinned.push(Pinned { position, hit: chosen(answers, leg, hit, &keys, request)? });
+                }
                 None => of_leg.push_back((hit, keys)),
             }
         }
@@ -327,7 +347,15 @@ fn list_of<'a>(
             list.push_back(chosen(answers, leg, hit, &keys, request)?);
         }
     }
-    Ok(list)
+    if pinned.is_empty() {
+        return Ok((list, pinned));
+    }
+    let key_of = |chosen: &Chosen, key: &str| answers[chosen.leg].key_of(chosen.hit, key);
+    let mut pinned = in_order_taken(pinned, request.queries[query].pins, key_of);
+    pinned.truncate(PINS_MAX);
+    let mut others: Vec<Chosen> = list.into();
+    let pinned = taken(pinned, &mut others, end);
+    Ok((others.into(), pinned))
 }
 
 fn chosen<'a>(
@@ -375,26 +403,6 @@ fn reject_seen(list: &mut VecDeque<Chosen>, answers: &[LegAnswer], request: &Fed
     let before = list.len();
     list.retain(|chosen| seen.take(answers[chosen.leg].distinct_values(chosen.hit, attribute, request)));
     (before - list.len()) as u64
-}
-
-fn with_pinned<'a>(
-    mut list: VecDeque<Chosen<'a>>,
-    mut pinned: Pinned<'a>,
-    positions: std::ops::Range<usize>,
-) -> Vec<Chosen<'a>> {
-    let mut page = Vec::with_capacity(positions.len().min(list.len() + pinned.len()));
-    for position in 0..positions.end {
-        let is_pinned = list.is_empty() || pinned.front().is_some_and(|(at, _)| *at <= position as u64);
-        let next = match is_pinned {
-            true => pinned.pop_front().map(|(_, chosen)| chosen),
-            false => list.pop_front(),
-        };
-        let Some(next) = next else { break };
-        if position >= positions.start {
-            page.push(next);
-        }
-    }
-    page
 }
 
 /// What was counted in each index that the client asked facets of, by its place; `None` where nobody asked.

@@ -40,6 +40,7 @@ impl Setup {
             distinct: None,
             hidden_key: None,
             hidden: None,
+            pins: None,
             visible: Visibility::default(),
         };
         Self { facts: IndexFacts::default(), queries: vec![query(0), query(1), query(0)] }
@@ -91,6 +92,20 @@ fn hits_of_one_query_go_by_their_rules_and_those_of_two_by_their_scores() {
     );
     let page = Setup::new().merge(&legs, |request| request.paging = Paging::Window { offset: 2, limit: 2 });
     assert_eq!((ids(&page), &page["limit"], &page["offset"]), (vec![2, 3], &json!(2), &json!(2)));
+}
+
+/// As on 1.50: a document that two queries pin is there twice.
+#[test]
+fn each_query_has_its_pins_in_the_list() {
+    let pin = |id: u64, query: usize, at: u64| hit(id, query, 1.0, json!({ "pin": { "order": 0, "position": at } }));
+    let legs = [
+        leg(0, &[0, 2], answer(&[pin(8, 0, 1), pin(8, 1, 1), hit(1, 0, 0.9, json!({})), hit(2, 1, 0.5, json!({}))], 3)),
+        leg(1, &[0, 2], answer(&[hit(3, 0, 0.8, json!({})), pin(9, 1, 5)], 2)),
+    ];
+    let merged = |paging| ids(&Setup::new().merge(&legs, |request| request.paging = paging));
+    assert_eq!(merged(Paging::Window { offset: 0, limit: 20 }), [1, 8, 8, 3, 2, 9]);
+    assert_eq!(merged(Paging::Window { offset: 2, limit: 2 }), [8, 3]);
+    assert_eq!(merged(Paging::Page { page: 2, hits_per_page: 2 }), [8, 3]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::distinct::SeenValues;
 use super::json::{self, Cursor};
+use super::pins::{placed, Pinned};
 use super::rank::{compare, Kind, RankKeys, RuleKey};
 use super::search::{choose_page, write_answer, Chosen, LegAnswer, Paging, SearchMerge};
 use super::{in_tie_order, splice, IndexFacts, Leg, MergeError};
@@ -96,7 +97,8 @@ pub fn merge_hybrid(
     let mut answers = read_legs(meaning, request)?;
     // A node that was asked for a trace of words too, so that it marks them in its hits, may have found hits by them.
     for answer in &mut answers {
-        let details: Vec<bool> = (0..answer.hits.len()).map(|hit| is_by_meaning(answer, hit)).collect();
+        let is_of_it = |hit| is_by_meaning(answer, hit) || answer.is_pinned(hit);
+        let details: Vec<bool> = (0..answer.hits.len()).map(is_of_it).collect();
         let mut details = details.into_iter();
         answer.hits.retain(|_| details.next().unwrap_or(false));
     }
@@ -106,10 +108,11 @@ pub fn merge_hybrid(
     if of_meaning.is_empty() {
         return Err(MergeError::NoLegs);
     }
-    let by_meaning = from_the_first(of_meaning, request, facts)?;
+    let mut by_meaning = from_the_first(of_meaning, request, facts)?;
     let mut by_words = from_the_first(of_words, request, facts)?;
     let typos_max = typos_max(of_words);
     by_words.iter_mut().for_each(|chosen| chosen.leg += first_of_words);
+    let pinned = take_pinned_out(&answers, request, &mut by_words, &mut by_meaning)?;
 
     let listed = |list: Vec<Chosen>, weight: f64| -> Result<Vec<Weighed>, MergeError> {
         list.into_iter().map(|chosen| Weighed::new(&answers, chosen, weight, &typos_max)).collect()
@@ -131,8 +134,34 @@ pub fn merge_hybrid(
         let Some(attribute) = request.distinct else { return true };
         seen.take(answers[chosen.leg].distinct_values(chosen.hit, attribute, request))
     });
-    let page: Vec<Chosen> = kept.skip(positions.start).take(positions.len()).collect();
+    let page = match pinned.is_empty() {
+        true => kept.skip(positions.start).take(positions.len()).collect(),
+        false => placed(pinned, kept.take(positions.end).collect(), positions),
+    };
     write_answer(&answers, &answers[..first_of_words], &page, request, facts)
+}
+
+/// The pinned hits of both lists, each document once, by position. They have no score to be weighed by.
+fn take_pinned_out(
+    answers: &[LegAnswer],
+    request: &SearchMerge,
+    by_words: &mut Vec<Chosen>,
+    by_meaning: &mut Vec<Chosen>,
+) -> Result<Vec<Pinned<Chosen>>, MergeError> {
+    let is_pinned = |chosen: &Chosen| answers[chosen.leg].is_pinned(chosen.hit);
+    let mut pinned: Vec<Pinned<Chosen>> = Vec::new();
+    let mut seen = HashSet::new();
+    for list in [by_words, by_meaning] {
+        for hit in list.iter().copied().filter(is_pinned) {
+            if key_of(answers, request, &hit).is_none_or(|key| seen.insert(key)) {
+                let position = answers[hit.leg].keys_from_node(hit.hit)?.pinned_at.unwrap_or(0);
+                pinned.push(Pinned { position, hit });
+            }
+        }
+        list.retain(|chosen| !is_pinned(chosen));
+    }
+    pinned.sort_by_key(|pin| pin.position);
+    Ok(pinned)
 }
 
 fn is_by_meaning(answer: &LegAnswer, hit: usize) -> bool {

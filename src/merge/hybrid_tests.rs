@@ -28,6 +28,7 @@ fn request(visible: &Visibility, limit: usize) -> SearchMerge<'_> {
         key: Some("id"),
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -60,6 +61,25 @@ fn hits_are_weighed_over_all_legs_and_documents_shown_once() {
     assert_eq!(merged(0.9, Fusion::Score, 20), (vec![2, 4, 1, 3], 3));
     assert_eq!(merged(0.1, Fusion::Score, 20), (vec![1, 3, 2, 4], 1));
     assert_eq!(merged(0.5, Fusion::Score, 2), (vec![1, 2], 1));
+}
+
+#[test]
+fn pins_of_both_lists_are_weighed_with_nothing_and_shown_once() {
+    let pin = |id: u32, at: u32| {
+        format!(r#"{{"id":{id},"_rankingScore":1.0,"_rankingScoreDetails":{{"pin":{{"order":0,"position":{at}}}}}}}"#)
+    };
+    let words = [leg(0, &[pin(7, 0), by_words(1, 0.9), by_words(2, 0.5)], ""), leg(1, &[by_words(3, 0.8)], "")];
+    let count = ",\"semanticHitCount\":1";
+    let meaning =
+        [leg(0, &[pin(7, 0), by_meaning(2, "0.8")], count), leg(1, &[by_meaning(4, "0.7"), pin(8, 1)], count)];
+    let visible = Visibility::default();
+    let merged = |offset, limit| {
+        let request = SearchMerge { paging: Paging::Window { offset, limit }, ..request(&visible, 0) };
+        let how = (Weights::of_ratio(0.5), Fusion::Score);
+        ids(&merge_hybrid(&words, &meaning, &request, how, &IndexFacts::default()).expect("merged"))
+    };
+    assert_eq!(merged(0, 20), [7, 8, 1, 2, 3, 4]);
+    assert_eq!(merged(1, 2), [8, 1]);
 }
 
 #[test]

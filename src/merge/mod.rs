@@ -20,6 +20,7 @@
 //! | [`hidden`] | what fields that are not displayed say of a hit |
 //! | [`distinct_total`] | how many different values of it there are |
 //! | [`stages`] | where a hit ranks that one of several searches for one query found |
+//! | [`pins`] | where hits stand that search rules pin |
 //! | [`hybrid`] | how hits found by words and hits found by meaning become one list |
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
@@ -47,6 +48,7 @@ pub mod hybrid;
 pub mod json;
 pub mod multi_search;
 pub mod only_leg;
+pub mod pins;
 pub mod rank;
 pub mod request_uid;
 pub mod search;
@@ -57,10 +59,12 @@ pub mod stages;
 pub mod weighted;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cluster::Shard;
+use self::pins::Pins;
+use crate::cluster::{PinOrder, Shard};
 
 /// Meilisearch's default of `pagination.maxTotalHits`.
 pub const MAX_TOTAL_HITS_DEFAULT: usize = 1_000;
@@ -91,6 +95,8 @@ pub struct IndexFacts {
     pub displayed: Option<Vec<String>>,
     /// The setting `rankingRules`, read only where not all attributes are displayed.
     pub ranking_rules: Vec<String>,
+    /// In which order documents are pinned by search rules; `None` when none can be.
+    pub pins: Option<Arc<PinOrder>>,
 }
 
 impl IndexFacts {
@@ -99,6 +105,16 @@ impl IndexFacts {
         let key = self.primary_key.as_deref().filter(|key| !key.contains('.'))?;
         let shows = |displayed: &Vec<String>| displayed.iter().any(|name| name == "*" || name == key);
         self.displayed.as_ref().is_none_or(shows).then_some(key)
+    }
+
+    /// The order of pins, if hits show by which of them they are pinned.
+    pub fn pins(&self) -> Option<Pins<'_>> {
+        Some(Pins { order: self.pins.as_deref()?, key: self.shown_primary_key()? })
+    }
+
+    /// How many hits more than the page needs legs are asked for: see [`pins`].
+    pub fn pins_max(&self) -> usize {
+        self.pins.as_ref().map_or(0, |order| order.pins_max())
     }
 }
 
@@ -112,6 +128,7 @@ impl Default for IndexFacts {
             facet_order: FacetOrders::default(),
             displayed: None,
             ranking_rules: Vec::new(),
+            pins: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Search answers of several nodes into the answer of one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
@@ -9,10 +9,12 @@ use super::exactness::{self, Denied};
 use super::facets::Facets;
 use super::hidden::HiddenValues;
 use super::json::{self, Cursor, Member};
+use super::pins::{in_order_taken, placed, taken, Pinned, Pins, PIN};
 use super::rank::{Chooser, RankKeys, HIDDEN_RULE};
 use super::splice::{self, Hit, Visibility};
 use super::stages::StageWords;
 use super::{in_tie_order, IndexFacts, Leg, MergeError};
+use crate::cluster::PINS_MAX;
 
 /// What the merge must know of the client's request.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct SearchMerge<'r> {
     pub semantic_ratio: Option<f64>,
     /// What hits do not show and their order depends on, where it was found out.
     pub hidden: Option<&'r HiddenValues>,
+    /// In which order hits are pinned, where any can be.
+    pub pins: Option<Pins<'r>>,
     /// Legs whose matches of attributes are denied: see [`exactness`].
     pub denied: Option<&'r Denied>,
     /// The number of hits of different values of the distinct attribute, where it was counted: see [`super::distinct_total`].
@@ -146,8 +150,8 @@ pub(super) fn hidden_rules_decide(
     facts: &IndexFacts,
 ) -> Result<bool, MergeError> {
     let mut lists = RankedLists::open(answers, request)?;
-    for position in 0..request.paging.positions(facts.max_total_hits).end {
-        if lists.next(position)?.is_none() {
+    for _ in 0..request.paging.positions(facts.max_total_hits).end {
+        if lists.next()?.is_none() {
             break;
         }
     }
@@ -160,7 +164,8 @@ pub fn shows_too_few(legs: &[Leg], request: &SearchMerge) -> Result<bool, MergeE
     let read = |(n, leg)| LegAnswer::read(n, leg, request);
     let answers = in_tie_order(legs).into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let with_hits = answers.iter().filter(|answer| answer.total > 0).count();
-    Ok(with_hits > 1 && answers.iter().any(|answer| (answer.hits.len() as u64) < answer.total))
+    let shown = |answer: &LegAnswer| (0..answer.hits.len()).filter(|&hit| !answer.is_pinned(hit)).count() as u64;
+    Ok(with_hits > 1 && answers.iter().any(|answer| shown(answer) < answer.total))
 }
 
 /// Which totals one server would report under a `rankingScoreThreshold`, compared with the sum of the legs'.
@@ -247,6 +252,8 @@ impl<'a> LegAnswer<'a> {
     fn scan(&mut self, request: &SearchMerge) -> json::Result<()> {
         let hidden_key = request.hidden.map(|hidden| hidden.primary_key.as_str());
         let needed: Vec<&str> = request.distinct.into_iter().chain(request.key).chain(hidden_key).collect();
+        let pin_key = request.pins.map(|pins| pins.key).filter(|key| !needed.contains(key));
+        let needed: Vec<&str> = needed.into_iter().chain(pin_key).collect();
         let mut cursor = Cursor::new(self.body);
         cursor.enter_object()?;
         while let Some((start, key_end)) = cursor.next_key()? {
@@ -271,6 +278,10 @@ impl<'a> LegAnswer<'a> {
 
     pub(super) fn marked_of(&self, hit: usize) -> &[Member] {
         &self.marked[self.hits[hit].marked.clone()]
+    }
+
+    pub(super) fn is_pinned(&self, hit: usize) -> bool {
+        self.details_of(hit).is_some_and(|details| details.starts_with(PIN))
     }
 
     pub(super) fn details_of(&self, hit: usize) -> Option<&'a [u8]> {
@@ -350,20 +361,36 @@ pub(super) struct Chosen {
     is_semantic: bool,
 }
 
-/// The hits of the page, in order: a k-way merge of the legs' lists that stops at the page's end.
+/// The hits of the page, in order: a k-way merge of the legs' lists that stops at the page's end, with pinned hits at their
+/// positions.
 pub(super) fn choose_page(
     answers: &[LegAnswer],
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Vec<Chosen>, MergeError> {
     let positions = request.paging.positions(facts.max_total_hits);
+    let pinned = pinned_hits(answers, request)?;
+    if pinned.is_empty() {
+        return ranked_hits(answers, request, positions);
+    }
+    let mut ranked = ranked_hits(answers, request, 0..positions.end)?;
+    let pinned = taken(pinned, &mut ranked, positions.end);
+    Ok(placed(pinned, ranked, positions))
+}
+
+/// These positions of the list of hits that are not pinned.
+fn ranked_hits(
+    answers: &[LegAnswer],
+    request: &SearchMerge,
+    positions: std::ops::Range<usize>,
+) -> Result<Vec<Chosen>, MergeError> {
     let mut lists = RankedLists::open(answers, request)?;
     let mut seen = SeenValues::default();
     let mut seen_documents = HashSet::new();
     let mut page = Vec::with_capacity(positions.len().min(answers.iter().map(|answer| answer.hits.len()).sum()));
     let mut position = 0;
     while position < positions.end {
-        let Some(chosen) = lists.next(position)? else { break };
+        let Some(chosen) = lists.next()? else { break };
         if let Some(key) = request.key.and_then(|key| answers[chosen.leg].key_of(chosen.hit, key)) {
             if !seen_documents.insert(key) {
                 continue;
@@ -383,6 +410,29 @@ pub(super) fn choose_page(
     Ok(page)
 }
 
+/// All pinned hits, in the order in which one server takes them, each document once.
+pub(super) fn pinned_hits(answers: &[LegAnswer], request: &SearchMerge) -> Result<Vec<Pinned<Chosen>>, MergeError> {
+    let mut pinned = Vec::new();
+    for (leg, answer) in answers.iter().enumerate() {
+        for hit in (0..answer.hits.len()).filter(|&hit| answer.is_pinned(hit)) {
+            let position = answer.keys_from_node(hit)?.pinned_at;
+            let chosen = Chosen { leg, hit, is_semantic: false };
+            pinned.extend(position.map(|position| Pinned { position, hit: chosen }));
+        }
+    }
+    if pinned.is_empty() {
+        return Ok(pinned);
+    }
+    let key_of = |chosen: &Chosen, key: &str| answers[chosen.leg].key_of(chosen.hit, key);
+    let mut pinned = in_order_taken(pinned, request.pins, key_of);
+    if let Some(key) = request.key.or(request.pins.map(|pins| pins.key)) {
+        let mut seen = HashSet::new();
+        pinned.retain(|pin| key_of(&pin.hit, key).is_none_or(|key| seen.insert(key)));
+    }
+    pinned.truncate(PINS_MAX);
+    Ok(pinned)
+}
+
 /// The legs' lists, taken from the front.
 struct RankedLists<'a, 'r> {
     answers: &'r [LegAnswer<'a>],
@@ -394,8 +444,6 @@ struct RankedLists<'a, 'r> {
     chooser: Chooser<'a>,
     /// The leg of the last choice, when its next hit is tied with the one that was chosen: the same choice again.
     standing: Option<usize>,
-    /// Hits that a search rule pinned to a position of the list, by position. They stand outside of the ranking.
-    pinned: VecDeque<(u64, Chosen)>,
 }
 
 impl<'a, 'r> RankedLists<'a, 'r> {
@@ -407,7 +455,6 @@ impl<'a, 'r> RankedLists<'a, 'r> {
             places: vec![0; answers.len()],
             chooser: Chooser::default(),
             standing: None,
-            pinned: lists_pinned(answers, request)?,
         };
         for leg in 0..answers.len() {
             lists.fill_head(leg)?;
@@ -415,14 +462,9 @@ impl<'a, 'r> RankedLists<'a, 'r> {
         Ok(lists)
     }
 
-    /// The hit for the next position of the merged list.
-    fn next(&mut self, position: usize) -> Result<Option<Chosen>, MergeError> {
-        if self.pinned.front().is_some_and(|(at, _)| *at <= position as u64) {
-            return Ok(self.pinned.pop_front().map(|(_, pinned)| pinned));
-        }
-        let Some(leg) = self.standing.take().or_else(|| self.chooser.choose(&self.heads)) else {
-            return Ok(self.pinned.pop_front().map(|(_, pinned)| pinned));
-        };
+    /// The next hit of the merged list. Pinned ones stand outside of it.
+    fn next(&mut self) -> Result<Option<Chosen>, MergeError> {
+        let Some(leg) = self.standing.take().or_else(|| self.chooser.choose(&self.heads)) else { return Ok(None) };
         let is_semantic = self.heads[leg].as_ref().is_some_and(|head| head.is_semantic);
         let chosen = Chosen { leg, hit: self.places[leg], is_semantic };
         self.places[leg] += 1;
@@ -453,25 +495,6 @@ impl<'a, 'r> RankedLists<'a, 'r> {
         self.heads[leg] = None;
         Ok(false)
     }
-}
-
-/// How the details of a pinned hit begin: a pin is a hit's only rule.
-const PIN: &[u8] = b"{\"pin\":";
-
-/// All pinned hits by position. They must be known before the merge reaches their leg's end: a leg with few hits shows a
-/// pin earlier than the merged list does.
-fn lists_pinned(answers: &[LegAnswer], request: &SearchMerge) -> Result<VecDeque<(u64, Chosen)>, MergeError> {
-    let mut pinned = Vec::new();
-    for (leg, answer) in answers.iter().enumerate() {
-        for hit in 0..answer.hits.len() {
-            if answer.details_of(hit).is_some_and(|details| details.starts_with(PIN)) {
-                let position = answer.rank_keys(hit, request)?.pinned_at;
-                pinned.extend(position.map(|at| (at, Chosen { leg, hit, is_semantic: false })));
-            }
-        }
-    }
-    pinned.sort_by_key(|(at, _)| *at);
-    Ok(pinned.into())
 }
 
 /// Room for what stands around the hits, when there are no facets.
@@ -537,7 +560,9 @@ fn total_hits(counted: &[LegAnswer], request: &SearchMerge) -> u64 {
     let duplicates = request.distinct.map_or(0, |attribute| {
         let mut seen = SeenValues::default();
         let hits = counted.iter().flat_map(|answer| (0..answer.hits.len()).map(move |hit| (answer, hit)));
-        hits.filter(|(answer, hit)| !seen.take(answer.distinct_values(*hit, attribute, request))).count()
+        // Pins are shown whatever their values: estimates count each, and exhaustive totals are values that others have too.
+        let ranked = hits.filter(|(answer, hit)| !answer.is_pinned(*hit));
+        ranked.filter(|(answer, hit)| !seen.take(answer.distinct_values(*hit, attribute, request))).count()
     });
     sum.saturating_sub(duplicates as u64)
 }

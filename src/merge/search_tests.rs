@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{json, Value};
 
 use super::*;
-use crate::cluster::Shard;
+use crate::cluster::{IndexUid, RuleChange, RuleUpdate, SearchRules, Shard};
 use crate::merge::hidden::HiddenFields;
 
 const WINDOW: Paging = Paging::Window { offset: 0, limit: 20 };
@@ -32,6 +32,7 @@ fn merged(legs: &[Leg], paging: Paging, distinct: Option<&str>, facts: &IndexFac
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -56,6 +57,7 @@ fn the_answer_reads_like_one_servers() {
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -132,6 +134,57 @@ fn pinned_hits_stand_where_they_were_pinned() {
     assert_eq!(ids(&merged(&legs, WINDOW, None, &IndexFacts::default())), [8, 1, 9, 2]);
 }
 
+/// Rules that pin 9 to position 3, and after that 8 to 0 and 7 to 0.
+fn rules() -> SearchRules {
+    let pin = |id: &str, position| json!({"selector": {"id": id}, "action": {"type": "pin", "position": position}});
+    let rules = [("a", json!([pin("8", 0), pin("7", 0)]), 2), ("b", json!([pin("9", 3)]), 1)];
+    rules.into_iter().fold(SearchRules::default(), |rules, (uid, actions, precedence)| {
+        let update = RuleUpdate::parse(json!({"actions": actions, "precedence": precedence})).unwrap();
+        let uid = IndexUid::parse(uid).unwrap();
+        rules.after(&RuleChange::Update(uid, update), time::OffsetDateTime::UNIX_EPOCH)
+    })
+}
+
+#[test]
+fn pins_of_several_legs_are_taken_in_the_order_of_their_rules_and_shown_whatever_their_values() {
+    let rules = rules();
+    let order = rules.pins_of(&IndexUid::parse("i").unwrap()).unwrap();
+    let pin =
+        |id: u64, at: u64| json!({"id": id, "g": 1, "_rankingScoreDetails": {"pin": {"order": 0, "position": at}}});
+    let hit = |id: u64, words: u64| {
+        let mut hit = hit(id, words, 0);
+        hit["g"] = json!(id);
+        hit
+    };
+    let legs = [
+        leg(0, answer(vec![pin(8, 0), hit(1, 3), hit(3, 2)], 4)),
+        leg(1, answer(vec![pin(7, 0), hit(2, 3), hit(4, 1), pin(9, 3)], 5)),
+    ];
+    let visible = Visibility::default();
+    let page = |offset, limit| {
+        let request = SearchMerge {
+            query: "q",
+            paging: Paging::Window { offset, limit },
+            distinct: Some("g"),
+            key: None,
+            semantic_ratio: None,
+            hidden: None,
+            pins: Some(Pins { order, key: "id" }),
+            denied: None,
+            distinct_total: None,
+            counted: None,
+            visible: &visible,
+        };
+        let merged = merge_searches(&legs, &request, &IndexFacts::default()).unwrap();
+        serde_json::from_slice::<Value>(&merged).unwrap()
+    };
+    assert_eq!(ids(&page(0, 20)), [8, 7, 1, 9, 2, 3, 4]);
+    assert_eq!(page(0, 20)["estimatedTotalHits"], 9);
+    assert_eq!(ids(&page(3, 2)), [9, 3], "7 would be the sixth to be taken");
+    assert_eq!(ids(&page(0, 5)), [8, 1, 2, 9, 3], "only as many pins as come before the page's end");
+    assert_eq!(ids(&page(0, 3)), [1, 2, 3], "as 9, for which the others wait");
+}
+
 #[test]
 fn a_hybrid_search_weighs_both_kinds_of_hits() {
     let word = |id: u64, score: f64| {
@@ -153,6 +206,7 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
         key: None,
         semantic_ratio: Some(0.8),
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -174,6 +228,7 @@ fn an_answer_that_is_none_is_an_error_that_names_its_leg() {
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -282,6 +337,7 @@ fn values_that_several_legs_have_count_once_where_they_can_be_seen() {
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -324,6 +380,7 @@ fn hits_are_ordered_by_fields_that_are_not_displayed() {
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,
@@ -353,6 +410,7 @@ fn under_a_threshold_totals_are_of_all_hits_once_the_page_is_full() {
         key: None,
         semantic_ratio: None,
         hidden: None,
+        pins: None,
         denied: None,
         distinct_total: None,
         counted: None,

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::Value;
 
-use super::{Later, Settings};
+use super::{rules, Later, Settings};
 use crate::app::App;
 use crate::cluster::NodeIndex;
 use crate::error::{ApiError, Code};
@@ -33,6 +33,12 @@ pub async fn change(app: &App, body: Bytes) -> Result<Bytes, ApiError> {
     let nodes = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).takes_writes());
     for later in join_all(nodes.map(|node| equalize(app, node))).await.into_iter().filter_map(Result::err) {
         log::warn!("features are changed later: {later}");
+    }
+    let nodes = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).takes_writes());
+    if !snapshot.search_rules().is_empty() {
+        for later in join_all(nodes.map(|node| rules::equalize(app, node))).await.into_iter().filter_map(Result::err) {
+            log::warn!("{later}");
+        }
     }
     Ok(answer.body)
 }

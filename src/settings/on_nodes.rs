@@ -166,7 +166,8 @@ struct NodeTask {
     error: Option<crate::error::ErrorBody>,
 }
 
-async fn wait(app: &App, node: NodeIndex, uid: u32) -> Result<(), String> {
+/// Waits until a node has carried a task of its own out; else says why not.
+pub async fn wait(app: &App, node: NodeIndex, uid: u32) -> Result<(), String> {
     let deadline = Instant::now() + TASK_WAIT;
     let request = NodeRequest::get(format!("/tasks/{uid}"));
     while Instant::now() < deadline {

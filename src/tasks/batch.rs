@@ -32,7 +32,8 @@ impl Task {
     pub fn batch_view(&self) -> Option<BatchView> {
         let uid = self.batch_uid()?;
         let known = self.details.iter().flatten().filter(|(_, value)| !value.is_null());
-        let index_uids: Map<String, Value> = self.index_uid.iter().map(|uid| (uid.to_string(), json!(1))).collect();
+        let index_uids: Map<String, Value> =
+            self.shown_index().into_iter().map(|uid| (uid.to_owned(), json!(1))).collect();
         // A task that was canceled in the queue has no start; its batch began with its end.
         let started_at = self.started_at.or(self.finished_at).unwrap_or(self.enqueued_at);
         Some(BatchView {

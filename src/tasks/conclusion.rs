@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::task::{Outcome, Task};
-use crate::cluster::{IndexUid, Renaming};
+use crate::cluster::{IndexUid, Renaming, RuleChange};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Conclusion {
@@ -13,6 +13,8 @@ pub enum Conclusion {
     Rename(Vec<Renaming>),
     /// The settings are compared on all nodes before they are committed. `patch` is what of them is recorded.
     Settings { patch: Map<String, Value> },
+    /// The dynamic search rules change, on all nodes.
+    Rules(RuleChange),
 }
 
 impl Task {

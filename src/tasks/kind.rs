@@ -88,6 +88,14 @@ kinds! {
 }
 
 impl TaskKind {
+    /// What tasks of this kind name as their index although it is none: Meilisearch's own, which nobody can ask for.
+    pub const fn hidden_index(self) -> Option<&'static str> {
+        match self {
+            TaskKind::DsrUpdate | TaskKind::DsrClear => Some(".meili_dsr"),
+            _ => None,
+        }
+    }
+
     /// Accepts any case, as Meilisearch does.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name))

@@ -50,11 +50,16 @@ pub struct TaskSummary<'a> {
 }
 
 impl Task {
+    /// The index by the name that clients are told.
+    pub(super) fn shown_index(&self) -> Option<&str> {
+        self.index_uid.as_ref().map(|uid| uid.as_str()).or(self.kind.hidden_index())
+    }
+
     pub fn view(&self) -> TaskView<'_> {
         TaskView {
             uid: self.uid.0,
             batch_uid: self.batch_uid(),
-            index_uid: self.index_uid.as_ref().map(|uid| uid.as_str()),
+            index_uid: self.shown_index(),
             status: self.status,
             kind: self.kind,
             // Until then it may still turn out that it came too late.
@@ -73,7 +78,7 @@ impl Task {
     pub fn summary(&self) -> TaskSummary<'_> {
         TaskSummary {
             task_uid: self.uid.0,
-            index_uid: self.index_uid.as_ref().map(|uid| uid.as_str()),
+            index_uid: self.shown_index(),
             status: TaskStatus::Enqueued,
             kind: self.kind,
             enqueued_at: self.enqueued_at,
