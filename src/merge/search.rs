@@ -251,9 +251,9 @@ impl<'a> LegAnswer<'a> {
 
     fn scan(&mut self, request: &SearchMerge) -> json::Result<()> {
         let hidden_key = request.hidden.map(|hidden| hidden.primary_key.as_str());
-        let needed: Vec<&str> = request.distinct.into_iter().chain(request.key).chain(hidden_key).collect();
-        let pin_key = request.pins.map(|pins| pins.key).filter(|key| !needed.contains(key));
-        let needed: Vec<&str> = needed.into_iter().chain(pin_key).collect();
+        let pin_key = request.pins.map(|pins| pins.key);
+        let needed: Vec<&str> =
+            request.distinct.into_iter().chain(request.key).chain(hidden_key).chain(pin_key).collect();
         let mut cursor = Cursor::new(self.body);
         cursor.enter_object()?;
         while let Some((start, key_end)) = cursor.next_key()? {

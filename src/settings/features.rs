@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::Value;
 
-use super::{rules, Later, Settings};
+use super::{Later, Settings};
 use crate::app::App;
-use crate::cluster::NodeIndex;
+use crate::cluster::{NodeIndex, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::scatter::NodeRequest;
 use crate::store::Change;
@@ -29,16 +29,14 @@ pub async fn change(app: &App, body: Bytes) -> Result<Bytes, ApiError> {
         .map_err(|error| ApiError::new(Code::Internal, format!("A node's features cannot be read: {error}.")))?;
     let change = Change::PutConfiguration { name: NAME.to_owned(), value: Value::Object(features.clone()) };
     app.store.apply(vec![change]).await?;
-    app.cluster.publish(|snapshot| snapshot.with_features(features));
+    app.cluster.publish(|snapshot| {
+        // Rules that were changed while nodes did not serve them are yet to be given to them.
+        let nodes: Vec<NodeIndex> = snapshot.topology.node_indexes().collect();
+        nodes.into_iter().fold(snapshot.with_features(features), Snapshot::missing_search_rules)
+    });
     let nodes = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).takes_writes());
     for later in join_all(nodes.map(|node| equalize(app, node))).await.into_iter().filter_map(Result::err) {
         log::warn!("features are changed later: {later}");
-    }
-    let nodes = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).takes_writes());
-    if !snapshot.search_rules().is_empty() {
-        for later in join_all(nodes.map(|node| rules::equalize(app, node))).await.into_iter().filter_map(Result::err) {
-            log::warn!("{later}");
-        }
     }
     Ok(answer.body)
 }
