@@ -32,6 +32,7 @@ pub struct Metrics {
     pub tasks: IntCounterVec,
     pub task_registry_unfinished: IntGauge,
     pub replica_log_entries: IntGaugeVec,
+    pub node_data_lost: IntCounterVec,
     pub idempotency_requests: IntCounterVec,
     pub query_plan_narrowing: IntCounterVec,
     pub alias_changes: IntCounterVec,
@@ -125,6 +126,10 @@ impl Metrics {
                 Opts::new("miroir_replica_log_entries", "Writes that a node still has to be given"),
                 &["node"],
             )?,
+            node_data_lost: IntCounterVec::new(
+                Opts::new("miroir_node_data_lost_total", "Times that a node was found to have lost its data"),
+                &["node"],
+            )?,
             idempotency_requests: IntCounterVec::new(
                 Opts::new(
                     "miroir_idempotency_requests_total",
@@ -205,6 +210,8 @@ impl Metrics {
         self.registry.register(Box::new(self.query_plan_narrowing.clone()))?;
         self.registry.register(Box::new(self.query_plan_one_node.clone()))?;
         self.registry.register(Box::new(self.explain_requests.clone()))?;
+        self.registry.register(Box::new(self.replica_log_entries.clone()))?;
+        self.registry.register(Box::new(self.node_data_lost.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;
         self.registry.register(Box::new(self.alias_changes.clone()))?;
         self.registry.register(Box::new(self.settings_changes.clone()))?;

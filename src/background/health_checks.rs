@@ -13,6 +13,7 @@ use pingora::services::background::BackgroundService;
 use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::NodeIndex;
+use crate::writes::examine;
 
 pub struct HealthChecks {
     app: SharedApp,
@@ -44,18 +45,37 @@ async fn watch(app: Arc<App>, node: NodeIndex) {
     let check = check_for(&app, node);
     let deadline = app.config.health.timeout;
     let id = app.scatter.health.id(node).to_owned();
+    look_for_losses(&app, node).await;
     loop {
         match tokio::time::timeout(deadline, probe(&app, node, &check)).await {
             Ok(true) if app.cluster.snapshot().state(node).serves_reads() => {
                 app.scatter.health.checked(node, &app.cluster);
             }
-            Ok(true) => app.tasks.between_commits(|| app.scatter.health.checked(node, &app.cluster)).await,
+            Ok(true) => {
+                look_for_losses(&app, node).await;
+                app.tasks.between_commits(|| app.scatter.health.checked(node, &app.cluster)).await;
+            }
             Ok(false) | Err(_) => app.scatter.health.failed(node, &app.cluster),
         }
         let serves = app.cluster.snapshot().state(node).serves_reads();
         app.metrics.node_healthy.with_label_values(&[&id]).set(i64::from(serves));
         app.metrics.task_registry_unfinished.set(app.tasks.metrics().unfinished as i64);
-        tokio::time::sleep(pace(app.config.health.interval, serves)).await;
+        let until_next = tokio::time::sleep(pace(app.config.health.interval, serves));
+        tokio::pin!(until_next);
+        tokio::select! {
+            () = &mut until_next => {}
+            () = app.scatter.suspicions.raised(node) => {
+                look_for_losses(&app, node).await;
+                until_next.await;
+            }
+        }
+    }
+}
+
+/// Looks whether the node has lost its data, before it is read and wherever an answer suggests it.
+async fn look_for_losses(app: &App, node: NodeIndex) {
+    if let Err(error) = examine(app, node).await {
+        log::warn!("whether node {} has all its data is not known: {error}", app.scatter.health.id(node));
     }
 }
 

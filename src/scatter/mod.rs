@@ -4,7 +4,7 @@
 //! asks a covering set, of late legs other replicas as well (`hedging`, by the usual `leg_times`), and of failed ones others
 //! instead; its `progress` is plain state. Each leg has its turn at the node's `gate`. Which replicas are asked is the `replica_choice`, by what the `load_board` knows.
 //! `write` delivers one request of a write (who gets which, and what becomes of those that miss it, is in `writes`). Nothing
-//! here knows what the bodies mean. `outlook` tells how a read would begin.
+//! here knows what the bodies mean. `suspicions` are what answers suggest of nodes. `outlook` tells how a read would begin.
 
 mod gate;
 mod health_board;
@@ -19,6 +19,7 @@ mod outlook;
 mod progress;
 mod read;
 mod replica_choice;
+mod suspicions;
 mod write;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use node_keys::{is_refusal, PresentedKey};
 pub use outlook::{NodeOutlook, Outlook};
 pub use read::{Read, ReadKind, ReadLeg, ReadOutcome};
 pub use replica_choice::{ChosenBy, Query, Strategy};
+pub use suspicions::Suspicions;
 pub use write::{Delivery, LateAnswer};
 
 /// Limits of legs and reads.
@@ -73,6 +75,7 @@ pub struct Scatter {
     pub health: HealthBoard,
     pub limits: LegLimits,
     pub metrics: Arc<Metrics>,
+    pub suspicions: Suspicions,
     load: LoadBoard,
     choice: ReplicaChoice,
     hedging: Hedging,
@@ -102,6 +105,7 @@ impl Scatter {
             health,
             limits,
             metrics,
+            suspicions: Suspicions::new(count),
             load: LoadBoard::new(count, selection.half_life, initial),
             choice: ReplicaChoice::new(selection.strategy, selection.exploration_percent),
             hedging: Hedging::new(hedging),

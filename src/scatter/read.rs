@@ -55,6 +55,8 @@ pub struct ReadOutcome {
 enum LegFault {
     /// The node blames the request, as every other would.
     Refused(ApiError),
+    /// The node lacks the index: it has not made it yet, has deleted it already, or has lost it.
+    Absent(ApiError),
     /// The node is too busy: load, not death.
     Busy(ApiError),
     TimedOut,
@@ -77,7 +79,7 @@ impl Scatter {
     ///
     /// A leg that is late is asked for a second time elsewhere, within the budget for that. One that fails goes to the other
     /// replicas of its shards, in its own group and then in others, each node being tried once, until the read's time is up. An
-    /// answer that blames the request (4xx) is every node's answer and ends the read with it.
+    /// answer that blames the request (4xx) is every node's answer and ends the read with it, unless the node lacks the index.
     pub async fn read(
         &self,
         read: Read<'_>,
@@ -100,6 +102,7 @@ impl Scatter {
             due: Vec::new(),
             missing,
             unusable: Vec::new(),
+            absent: None,
             refused_for_load: None,
             hedges: 0,
         };
@@ -189,7 +192,12 @@ impl Scatter {
             }
             Ok(answer) if answer.status < 500 => {
                 leg.ended();
-                Err(LegFault::Refused(ApiError::from_node(answer.status, &answer.body)))
+                let error = ApiError::from_node(answer.status, &answer.body);
+                if !error.is(Code::IndexNotFound) {
+                    return Err(LegFault::Refused(error));
+                }
+                self.suspicions.raise(node);
+                Err(LegFault::Absent(error))
             }
             Ok(answer) if answer.status == 503 => {
                 leg.ended();
@@ -257,6 +265,7 @@ struct Run<'a> {
     missing: Vec<Shard>,
     /// Nodes that have failed a leg of this read, or were too busy for it.
     unusable: Vec<NodeIndex>,
+    absent: Option<ApiError>,
     refused_for_load: Option<ApiError>,
     hedges: u32,
 }
@@ -312,6 +321,7 @@ impl Run<'_> {
         let is_final = matches!(fault, LegFault::TimedOut) && !self.scatter.limits.retry_on_timeout;
         match fault {
             LegFault::Refused(error) => return Err(error),
+            LegFault::Absent(error) => self.absent = Some(error),
             LegFault::Busy(error) => self.refused_for_load = Some(error),
             LegFault::TimedOut | LegFault::Failed => {}
         }
@@ -388,9 +398,11 @@ impl Run<'_> {
     }
 
     fn outcome(mut self) -> Result<ReadOutcome, ApiError> {
-        if let (Some(error), false) = (self.refused_for_load.take(), self.missing.is_empty()) {
-            // The node lives but is too busy: the client should come back, not take half an answer.
-            return Err(error);
+        // A node that lives and is too busy: the client should come back, not take half an answer. One that lacks the index, and no
+        // other has it either: it is being made, or deleted.
+        match self.refused_for_load.take().or(self.absent.take()) {
+            Some(error) if !self.missing.is_empty() => return Err(error),
+            _ => {}
         }
         let answers = self.progress.into_answers().into_iter();
         let mut legs: Vec<ReadLeg> = answers.map(|(node, shards, answer)| ReadLeg { node, shards, answer }).collect();

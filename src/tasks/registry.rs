@@ -325,11 +325,15 @@ impl TaskRegistry {
         Ok(())
     }
 
-    /// The node's log has been dropped; its replica is not read until it has been copied anew.
-    pub async fn go_stale(&self, stale: StaleReplica) -> Result<(), StoreError> {
+    /// The node lacks what it will not be given by its log; its replica is not read until it has been copied anew. Returns whether
+    /// that was news.
+    pub async fn go_stale(&self, stale: StaleReplica) -> Result<bool, StoreError> {
+        if self.replicas.is_stale(&stale) {
+            return Ok(false);
+        }
         self.store.apply(vec![Change::AddStale(stale.clone())]).await?;
         self.replicas.go_stale(&stale);
-        Ok(())
+        Ok(true)
     }
 
     /// How many tasks match, whatever their status.

@@ -56,6 +56,13 @@ impl Replicas {
         self.publish(changed.into_iter().collect());
     }
 
+    /// Whether all of it is known already.
+    pub fn is_stale(&self, stale: &StaleReplica) -> bool {
+        let known = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let shards = known.get(&(stale.index_uid.clone(), stale.node.clone()));
+        stale.shards.iter().all(|shard| shards.is_some_and(|known| known.contains(shard)))
+    }
+
     /// The index's replicas whose logs were dropped.
     pub fn stale(&self, index_uid: &IndexUid) -> Vec<StaleReplica> {
         let known = self.stale.lock().unwrap_or_else(PoisonError::into_inner);

@@ -320,9 +320,14 @@ impl<'a> Delivering<'a> {
                 }
                 let of_step: Vec<PayloadPart> = parts.iter().filter(|part| part.step == leg.step).cloned().collect();
                 let request = node_request(&heads[leg.step as usize], &of_step, &leg.shards);
+                let highest = app.logs.highest(*node);
                 leg.delivery = app.scatter.deliver(*node, &request).await;
                 match leg.delivery {
-                    Delivery::Acknowledged(acknowledgement) => app.logs.numbered(*node, Some(acknowledgement.uid)),
+                    Delivery::Acknowledged(acknowledgement) => {
+                        if app.logs.acknowledged(*node, highest, acknowledgement.uid) {
+                            app.scatter.suspicions.raise(*node);
+                        }
+                    }
                     // A node never gets a later request of a write without the earlier ones.
                     Delivery::InDoubt => {
                         app.logs.broke(*node);

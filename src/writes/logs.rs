@@ -40,6 +40,8 @@ struct LogState {
     bytes: u64,
     /// Highest number that the node has given one of its tasks, once that is known; `Some(None)` if it has given none.
     highest: Option<Option<u32>>,
+    /// Whether it has given a number that is not above those before: it counts anew.
+    counts_anew: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +120,27 @@ impl ReplicaLogs {
     pub fn numbered(&self, node: NodeIndex, node_task: Option<u32>) {
         let mut state = self.state(node);
         state.highest = state.highest.max(Some(node_task));
+    }
+
+    /// The node has given this number to a request that was sent when `before` was the highest known. Returns whether it counts
+    /// anew, which is to say that it has lost its data.
+    pub fn acknowledged(&self, node: NodeIndex, before: Option<Option<u32>>, node_task: u32) -> bool {
+        self.numbered(node, Some(node_task));
+        let counts_anew = before.flatten().is_some_and(|before| node_task <= before);
+        let mut state = self.state(node);
+        state.counts_anew |= counts_anew;
+        counts_anew
+    }
+
+    /// Whether the node, whose newest task has this number, counts anew.
+    pub fn counts_anew(&self, node: NodeIndex, before: Option<Option<u32>>, newest: Option<u32>) -> bool {
+        self.state(node).counts_anew || before.flatten() > newest
+    }
+
+    /// From now on the node's numbers are those that it has given since it lost its data.
+    pub fn forget_numbers(&self, node: NodeIndex) {
+        let mut state = self.state(node);
+        (state.highest, state.counts_anew) = (None, false);
     }
 
     /// Highest number that the node has given, if that is known; `Some(None)` if it has given none.

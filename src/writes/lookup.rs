@@ -116,9 +116,14 @@ pub async fn learn_highest(app: &App, node: NodeIndex) -> Result<Option<u32>, Un
     if let Some(highest) = app.logs.highest(node) {
         return Ok(highest);
     }
-    let newest = list(app, node, "limit=1").await?.results.first().map(|task| task.uid);
+    let newest = newest(app, node).await?;
     app.logs.numbered(node, newest);
     Ok(newest)
+}
+
+/// The number of the node's newest task.
+pub async fn newest(app: &App, node: NodeIndex) -> Result<Option<u32>, Unknown> {
+    Ok(list(app, node, "limit=1").await?.results.first().map(|task| task.uid))
 }
 
 async fn list(app: &App, node: NodeIndex, query: &str) -> Result<TaskList, Unknown> {

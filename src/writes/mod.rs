@@ -2,12 +2,13 @@
 //!
 //! `request` is a write as handlers describe it, `order` lets conflicting ones wait for each other, `carry_out` takes one to its
 //! nodes, `quorum` counts who has it, `logs` is what nodes still have to be given, `replay` gives it to them (`round`: side by side where it may), `lookup` finds a
-//! request again that got no answer, `late_turns` keeps the turns of those whose answer may still come. Nothing here knows what documents or settings are.
+//! request again that got no answer, `lost_data` notices a node that comes back empty, `late_turns` keeps the turns of those whose answer may still come. Nothing here knows what documents or settings are.
 
 mod carry_out;
 mod late_turns;
 mod logs;
 mod lookup;
+mod lost_data;
 mod order;
 mod quorum;
 mod replay;
@@ -17,6 +18,7 @@ mod round;
 pub use carry_out::{carry_out, settled, Taken};
 pub use late_turns::LateTurns;
 pub use logs::{Backlog, ReplicaLogs};
+pub use lost_data::examine;
 pub use order::{Scope, Turn, WriteOrder};
 pub use quorum::Quorum;
 pub use replay::replay;

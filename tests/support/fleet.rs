@@ -201,6 +201,12 @@ impl Fleet {
         end(&mut self.nodes[n].process);
     }
 
+    /// Removes all that node `n`, which does not run, has stored.
+    pub fn lose_disk(&self, n: usize) {
+        assert!(self.nodes[n].process.is_none(), "it runs");
+        std::fs::remove_dir_all(self.folder.path().join(&self.nodes[n].id)).expect("its data is removed");
+    }
+
     /// Pid of a node that runs.
     pub fn node_pid(&self, n: usize) -> u32 {
         self.nodes[n].process.as_ref().expect("it runs").id()
