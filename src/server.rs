@@ -13,8 +13,8 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use crate::background::{
-    HealthChecks, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs, SettingsChanges, SettingsDrift,
-    SharedApp, Startup, TaskReconciliation, WebhookCalls,
+    Creations, HealthChecks, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs, SettingsChanges,
+    SettingsDrift, SharedApp, Startup, TaskReconciliation, WebhookCalls,
 };
 use crate::conf::Config;
 use crate::proxy::Proxy;
@@ -77,6 +77,7 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let tasks = server.add_service(background_service("tasks", TaskReconciliation::new(Arc::clone(&app))));
     let logs = server.add_service(background_service("logs", ReplicaLogs::new(Arc::clone(&app))));
     let renamings = server.add_service(background_service("renamings", Renamings::new(Arc::clone(&app))));
+    let creations = server.add_service(background_service("creations", Creations::new(Arc::clone(&app))));
     let changes = server.add_service(background_service("settings", SettingsChanges::new(Arc::clone(&app))));
     let drift = server.add_service(background_service("drift", SettingsDrift::new(Arc::clone(&app))));
     let keys = server.add_service(background_service("keys", KeyRefresh::new(Arc::clone(&app))));
@@ -84,7 +85,8 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let reload = server.add_service(background_service("reload", Reload::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
-    for dependent in [&health, &tasks, &logs, &renamings, &changes, &drift, &keys, &webhooks, &reload, &proxy, &metrics]
+    for dependent in
+        [&health, &tasks, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &reload, &proxy, &metrics]
     {
         dependent.add_dependency(&startup);
     }

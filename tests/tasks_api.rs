@@ -262,8 +262,8 @@ fn operators_see_what_became_of_a_task_on_each_node() {
         let breakdown = cluster.admin().get(&path).expect_status(200);
         let nodes = breakdown["nodes"].as_array().expect("nodes");
         assert!(nodes.iter().all(|leg| cluster.nodes.iter().any(|node| leg["node"] == node.id.as_str())));
-        // Creation and documents, on each of the three.
-        nodes.len() == 6 && nodes.iter().all(|leg| leg["status"] == "succeeded" && leg["uid"].is_number())
+        // Creation, Miroir's settings and documents, on each of the three.
+        nodes.len() == 9 && nodes.iter().all(|leg| leg["status"] == "succeeded" && leg["uid"].is_number())
     });
     assert_eq!(cluster.get(&path).status, 401);
     cluster.admin().get("/_miroir/tasks/9999").expect_error(404, "task_not_found");

@@ -1,7 +1,7 @@
 //! A stub node: stands before a real node, passes everything through, and makes its reads slow or faulty as it is told.
 //!
 //! Right answers are the node's own, so that what a cluster makes of slow and broken nodes can be compared with what it
-//! answers otherwise. Only reads are touched: a node whose health checks fail is another matter.
+//! answers otherwise. Only reads are touched, and what the fault names: a node whose health checks fail is another matter.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,6 +53,10 @@ pub enum Fault {
     HangUp,
     /// Writes of documents are passed on when this is over, even those whose client does not wait any more; reads are right.
     WritesHeld,
+    /// Who asks for an index is told that there is none; everything else is right.
+    IndexesHidden,
+    /// Indexes are not created: 422, as of a node whose disk is full. Everything else is right.
+    CreationsRefused,
 }
 
 /// What a stub has seen.
@@ -148,6 +152,16 @@ impl Request {
         ends.iter().any(|end| path.ends_with(end)) || (self.method == "GET" && path.contains("/documents"))
     }
 
+    /// `GET /indexes/{uid}`.
+    fn asks_for_index(&self) -> bool {
+        let uid = self.path.strip_prefix("/indexes/");
+        self.method == "GET" && uid.is_some_and(|uid| !uid.is_empty() && !uid.contains(['/', '?']))
+    }
+
+    fn creates_index(&self) -> bool {
+        self.method == "POST" && self.path == "/indexes"
+    }
+
     fn writes_documents(&self) -> bool {
         !self.is_read() && self.path.contains("/documents")
     }
@@ -180,6 +194,12 @@ impl Answer {
     }
 }
 
+/// An error as nodes answer it.
+fn refusal(status: u16, code: &str, kind: &str, message: &str) -> Answer {
+    let body = serde_json::json!({ "message": message, "code": code, "type": kind, "link": "" }).to_string();
+    Answer::new(status, "content-type: application/json\r\n", body.as_bytes())
+}
+
 impl Shared {
     fn counts(&self) -> Counts {
         let (reads, disturbed) = (self.reads.load(Ordering::Relaxed), self.disturbed.load(Ordering::Relaxed));
@@ -195,7 +215,7 @@ impl Shared {
             {
                 Fault::None
             }
-            Fault::WritesHeld => Fault::None,
+            Fault::WritesHeld | Fault::IndexesHidden | Fault::CreationsRefused => Fault::None,
             fault => fault,
         };
         self.disturbed.fetch_add(u64::from(fault != Fault::None), Ordering::Relaxed);
@@ -211,6 +231,13 @@ impl Shared {
         if request.writes_documents() {
             // Ends with the stub at the latest.
             drop(self.fault.subscribe().wait_for(|fault| *fault != Fault::WritesHeld).await);
+        }
+        let of_indexes = *self.fault.borrow();
+        if of_indexes == Fault::IndexesHidden && request.asks_for_index() {
+            return Some(refusal(404, "index_not_found", "invalid_request", "Index not found."));
+        }
+        if of_indexes == Fault::CreationsRefused && request.creates_index() {
+            return Some(refusal(422, "no_space_left_on_device", "system", "No space left on device"));
         }
         match fault {
             Fault::Late { by, .. } => tokio::time::sleep(by).await,
@@ -230,7 +257,12 @@ impl Shared {
                 return None;
             }
             Fault::HangUp => return None,
-            Fault::None | Fault::HalfBody | Fault::HalfAnnouncedAsWhole | Fault::WritesHeld => {}
+            Fault::None
+            | Fault::HalfBody
+            | Fault::HalfAnnouncedAsWhole
+            | Fault::WritesHeld
+            | Fault::IndexesHidden
+            | Fault::CreationsRefused => {}
         }
         let (status, content_type, body) = self.ask_node(request).await?;
         let header = format!("content-type: {content_type}\r\n");

@@ -9,8 +9,7 @@ use serde_json::{json, Value};
 
 use super::query_string::{self, percent_encode};
 use super::whole_index::{
-    accepted, custom_metadata, deletion_details, index_missing, index_path, node_path, submit, turn, write_of,
-    Creation, Explicitly,
+    accepted, custom_metadata, deletion_details, index_missing, index_path, node_path, submit, turn, write_of, Creation,
 };
 use super::{whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
@@ -165,7 +164,10 @@ async fn send_batch(
             return failed_task(app, request, uid, parameters, error, batch.document_count()).await;
         }
         None => {
-            let Creation { steps, mut record } = Creation::of(app, uid, None, Explicitly::No);
+            let Creation { steps, mut record } = match Creation::of(app, uid, None).await {
+                Ok(creation) => creation,
+                Err(error) => return failed_task(app, request, uid, parameters, error, batch.document_count()).await,
+            };
             record.primary_key = new_key;
             (steps, record.node_uid().clone(), Some(IndexChange::Put(record)))
         }

@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{json, Map, Value};
 
 use super::search::worded_by_a_node;
-use super::whole_index::{index_missing, index_path, node_path, submit, to_all, turn, Creation, Explicitly};
+use super::whole_index::{accepted, index_missing, index_path, node_path, submit, to_all, turn, Creation};
 use super::{facts, json_body, Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Snapshot};
@@ -18,8 +18,8 @@ use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 use crate::settings::{pending, record_patch, recorded_part};
 use crate::store::IndexChange;
-use crate::tasks::{Conclusion, TaskKind};
-use crate::writes::{Reach, Scope, StepBody, Write};
+use crate::tasks::{Conclusion, NewTask, Outcome, TaskKind};
+use crate::writes::{Reach, Scope, Spread, StepBody, Write};
 
 /// Sub-routes and whether they are changed by `PATCH` (objects, which are merged) or by `PUT`.
 const SUB_ROUTES: [(&str, Verb); 23] = [
@@ -190,7 +190,14 @@ async fn write(
             return index_missing(app, request, uid, TaskKind::SettingsUpdate, Value::Object(patch)).await;
         }
         None => {
-            let Creation { steps, record } = Creation::of(app, uid, None, Explicitly::No);
+            let Creation { steps, record } = match Creation::of(app, uid, None).await {
+                Ok(creation) => creation,
+                Err(error) => {
+                    let failed = Outcome::Failed(error);
+                    let task = NewTask::settled(TaskKind::SettingsUpdate, Some(uid.clone()), failed);
+                    return accepted(app, request, task.with_details(Value::Object(patch))).await;
+                }
+            };
             let (node_uid, settings) = (record.node_uid().clone(), record.settings.clone());
             (steps, node_uid, record.shard_count, settings, Some(IndexChange::Put(record)))
         }
@@ -200,6 +207,8 @@ async fn write(
     let body = StepBody::Whole(Bytes::from(Value::Object(add_own(patch.clone(), &settings)).to_string()));
     let path = node_path(&node_uid, "/settings");
     steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
+    // A new index is on all nodes or on none, whatever its settings are.
+    let spread = if change.is_some() { Spread::SideBySide } else { app.config.settings_broadcast.strategy };
     let write = Write {
         kind: TaskKind::SettingsUpdate,
         reach: Reach::WholeIndex,
@@ -210,7 +219,7 @@ async fn write(
         custom_metadata: None,
         steps,
         change,
-        spread: app.config.settings_broadcast.strategy,
+        spread,
         conclusion: Some(conclusion),
         idempotency: None,
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::Method;
 use serde_json::{json, Map, Value};
 use time::OffsetDateTime;
@@ -13,12 +14,13 @@ use super::json_body;
 use super::query_string::{self, percent_encode};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{free_node_uid, AliasError, Index, IndexUid, Shard, ShardSet};
-use crate::error::{ApiError, Code};
+use crate::cluster::{free_node_uid, AliasError, Index, IndexUid, Shard, ShardSet, Snapshot};
+use crate::error::{ApiError, Code, ErrorBody};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
+use crate::scatter::NodeRequest;
 use crate::store::{IndexChange, IndexRecord};
-use crate::tasks::{NewTask, Outcome, TaskKind};
+use crate::tasks::{NewTask, Outcome, Task, TaskKind, CREATION_STEPS};
 use crate::writes::{carry_out, settled, Reach, Scope, Spread, Step, StepBody, Turn, Write};
 
 /// How often a write that waits for a swap looks whether it has been carried out.
@@ -130,28 +132,26 @@ pub struct Creation {
     pub record: IndexRecord,
 }
 
-/// Whether a client asked for an index by itself, or it comes into being with its first documents or settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Explicitly {
-    Yes,
-    No,
-}
-
 impl Creation {
-    /// Implicit creation is a request for settings, which nodes take as creation too.
-    pub fn of(app: &App, uid: &IndexUid, primary_key: Option<&str>, explicitly: Explicitly) -> Self {
+    /// The error is that of the client's task: a node has an index of that name that is not Miroir's, and keeps it as it is.
+    ///
+    /// Documents or settings would create an index on a node by themselves, but also change one that was there before, and nobody
+    /// would know which it was: so the first request is always the creation, which a node that has the index refuses.
+    pub async fn of(app: &App, uid: &IndexUid, primary_key: Option<&str>) -> Result<Self, ErrorBody> {
         let shard_count = app.config.shards;
         let snapshot = app.cluster.snapshot();
-        let node_uid = free_node_uid(uid, |node_uid| snapshot.index_on_nodes(node_uid).is_some());
-        let mut steps = Vec::new();
-        if explicitly == Explicitly::Yes {
-            let body = json!({ "uid": node_uid.as_str(), "primaryKey": primary_key });
-            let body = StepBody::Whole(Bytes::from(body.to_string()));
-            steps.push(to_all(TaskKind::IndexCreation, Method::POST, "/indexes".to_owned(), body, shard_count));
-        }
+        let creating = app.tasks.creating();
+        let is_being_made = |node_uid: &IndexUid| creating.iter().any(|task| task.node_uid() == Some(node_uid));
+        let is_taken = |node_uid: &IndexUid| snapshot.index_on_nodes(node_uid).is_some() || is_being_made(node_uid);
+        let node_uid = free_node_uid(uid, is_taken);
+        refuse_if_foreign(app, &snapshot, uid, &node_uid).await?;
+        let body = json!({ "uid": node_uid.as_str(), "primaryKey": primary_key });
+        let body = StepBody::Whole(Bytes::from(body.to_string()));
+        let mut steps = vec![to_all(TaskKind::IndexCreation, Method::POST, "/indexes".to_owned(), body, shard_count)];
         let path = node_path(&node_uid, "/settings");
         let body = StepBody::Whole(own_settings());
         steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
+        debug_assert_eq!(steps.len(), usize::from(CREATION_STEPS));
         let now = OffsetDateTime::now_utc();
         let record = IndexRecord {
             uid: uid.clone(),
@@ -165,7 +165,39 @@ impl Creation {
             verified_settings: None,
             is_frozen: false,
         };
-        Self { steps, record }
+        Ok(Self { steps, record })
+    }
+}
+
+/// A node that is up may have an index of that name which was made behind Miroir's back: nothing is sent that would change it.
+///
+/// One whose deletion by Miroir is still under way is none of those. A node that is away is not asked: should it come back with such
+/// an index, it refuses the creation in its log.
+async fn refuse_if_foreign(
+    app: &App,
+    snapshot: &Snapshot,
+    uid: &IndexUid,
+    node_uid: &IndexUid,
+) -> Result<(), ErrorBody> {
+    let is_left = |task: &Task| task.concerns(node_uid) && task.open_legs().next().is_some();
+    if !app.tasks.followed_where(is_left).is_empty() {
+        return Ok(());
+    }
+    let request = NodeRequest::get(node_path(node_uid, ""));
+    let up = snapshot.topology.node_indexes().filter(|&node| snapshot.state(node).takes_writes());
+    let asked = up.map(|node| {
+        let request = &request;
+        async move { (node, app.scatter.ask(node, request).await.is_ok_and(|answer| answer.is_success())) }
+    });
+    match join_all(asked).await.into_iter().find(|(_, has_it)| *has_it) {
+        Some((node, _)) => {
+            let message = format!(
+                "Index `{uid}` already exists on node `{}`, where it was not created through Miroir. Rename or delete it there.",
+                app.scatter.health.id(node)
+            );
+            Err(ErrorBody::new(Code::IndexAlreadyExists, message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -177,14 +209,21 @@ pub async fn create_index(
     request: &Request<'_>,
     turn: Turn,
 ) -> Result<Answer, ApiError> {
-    let Creation { steps, record } = Creation::of(app, uid, primary_key, Explicitly::Yes);
+    let details = json!({ "primaryKey": primary_key });
+    let Creation { steps, record } = match Creation::of(app, uid, primary_key).await {
+        Ok(creation) => creation,
+        Err(error) => {
+            let task = NewTask::settled(TaskKind::IndexCreation, Some(uid.clone()), Outcome::Failed(error));
+            return accepted(app, request, task.with_details(details)).await;
+        }
+    };
     let write = Write {
         kind: TaskKind::IndexCreation,
         reach: Reach::WholeIndex,
         index_uid: uid.clone(),
         node_uid: record.node_uid().clone(),
         shard_count: record.shard_count,
-        details: json!({ "primaryKey": primary_key }),
+        details,
         custom_metadata: None,
         steps,
         change: Some(IndexChange::Put(record)),

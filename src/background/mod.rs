@@ -1,5 +1,6 @@
 //! Work that no client waits for: one file per service.
 
+mod creations;
 mod health_checks;
 mod key_refresh;
 mod metrics_endpoint;
@@ -12,6 +13,7 @@ mod startup;
 mod task_reconciliation;
 mod webhook_calls;
 
+pub use creations::Creations;
 pub use health_checks::HealthChecks;
 pub use key_refresh::KeyRefresh;
 pub use metrics_endpoint::MetricsEndpoint;

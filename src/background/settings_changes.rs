@@ -16,7 +16,7 @@ use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex, TaskUid};
 use crate::settings::sequential::see_through;
-use crate::settings::{changes_settings, check, conclude, features, rules};
+use crate::settings::{changes_settings, check, conclude, features, is_due, rules};
 
 /// How often it is looked whether something can be done that could not be before.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -125,7 +125,7 @@ impl Desk {
         let mut carried_out: HashMap<IndexUid, bool> = HashMap::new();
         for task in app.tasks.concluding().iter().filter(|task| changes_settings(task)) {
             let Some(node_uid) = task.node_uid() else { continue };
-            *carried_out.entry(node_uid.clone()).or_insert(true) &= task.has_been_carried_out();
+            *carried_out.entry(node_uid.clone()).or_insert(true) &= is_due(task);
         }
         for (node_uid, _) in carried_out.into_iter().filter(|(_, is_due)| *is_due) {
             if self.is_free_for(&node_uid) {

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::canonical::are_same;
 use super::on_nodes::{make_equal, most_common, nodes_of, read_all, settled_nodes, NotEqual, Reading};
-use super::{pending, record_patch, Later, Settings};
+use super::{is_due, pending, record_patch, Later, Settings};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, NodeIndex, Snapshot};
 use crate::error::{Code, ErrorBody};
@@ -28,7 +28,7 @@ impl From<StoreError> for Later {
 pub async fn conclude(app: &App, node_uid: &IndexUid) -> Result<(), Later> {
     let _alone = app.settings_locks.hold(node_uid).await;
     let tasks = pending(app, node_uid);
-    if tasks.is_empty() || !tasks.iter().all(|task| task.has_been_carried_out()) {
+    if tasks.is_empty() || !tasks.iter().all(|task| is_due(task)) {
         return Ok(());
     }
     let snapshot = app.cluster.snapshot();

@@ -67,3 +67,8 @@ pub fn pending(app: &App, node_uid: &IndexUid) -> Vec<Arc<Task>> {
 pub fn changes_settings(task: &Task) -> bool {
     matches!(task.conclusion, Some(Conclusion::Settings { .. }))
 }
+
+/// Whether a change can be concluded: the nodes have applied it, in an index that all of them have made.
+pub fn is_due(task: &Task) -> bool {
+    task.has_been_carried_out() && !task.awaits_creation()
+}

@@ -53,7 +53,6 @@ pub async fn see_through(app: &App, uid: TaskUid) {
                 break;
             };
             let node = next.node.clone();
-            // A change that creates its index has two parts for each node, which its log sends in their order.
             let topology = &app.cluster.snapshot().topology;
             let parts = task.legs.iter().filter(|leg| leg.node == node && leg.is_undelivered());
             parts.for_each(|leg| app.logs.add_leg(topology, &task, leg));

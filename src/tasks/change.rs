@@ -5,7 +5,7 @@
 //! disk for all and not one for each, whoever finds that nobody is committing commits the changes of all who wait.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -52,6 +52,19 @@ impl<'a> Changes<'a> {
             self.tell_webhooks(uid);
             self.tell_canceler(uid);
         }
+    }
+
+    /// A task that is followed, as it stands before this commit.
+    pub fn followed(&self, uid: TaskUid) -> Option<Arc<Task>> {
+        self.following.get(uid)
+    }
+
+    /// The followed tasks that `are_wanted` as they stand before this commit, oldest first. Looks through all of them.
+    pub fn followed_where(&self, are_wanted: impl Fn(&Task) -> bool) -> Vec<TaskUid> {
+        let wanted = self.following.tasks().filter(|task| are_wanted(task));
+        let mut uids: Vec<TaskUid> = wanted.map(|task| task.uid).collect();
+        uids.sort_unstable();
+        uids
     }
 
     /// If the task has just ended, its record says in the same commit that webhooks have to be told.

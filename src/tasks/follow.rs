@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::creation::InCreation;
 use super::leg::NodeTask;
 use super::report::NodeTaskReport;
-use super::task::Task;
-use crate::cluster::{NodeId, TaskUid};
+use super::task::{NewTask, Task};
+use crate::cluster::{IndexUid, NodeId, TaskUid};
 
 /// Node tasks asked for in one request: its query string stays near 2 KiB, well within what servers accept.
 pub const QUESTION_UIDS_MAX: usize = 200;
@@ -27,6 +28,8 @@ pub struct Following {
     tasks: HashMap<TaskUid, Arc<Task>>,
     /// Those that Miroir itself has to conclude: few, and looked for often.
     concluding: BTreeSet<TaskUid>,
+    /// Those that create an index, until all nodes have said whether they do.
+    creating: BTreeSet<TaskUid>,
     nodes: HashMap<NodeId, NodeQueue>,
     /// Whether there are webhooks.
     pub webhooks: Option<Arc<AtomicBool>>,
@@ -66,16 +69,31 @@ impl Following {
                 queue.hot_until = Some(now + WANTED_FOR);
             }
         }
-        if task.conclusion.is_some() {
-            self.concluding.insert(task.uid);
-        } else {
-            self.concluding.remove(&task.uid);
+        for (has_it, set) in
+            [(task.conclusion.is_some(), &mut self.concluding), (task.is_creating(), &mut self.creating)]
+        {
+            if has_it {
+                set.insert(task.uid);
+            } else {
+                set.remove(&task.uid);
+            }
         }
         if task.is_untold && !self.tasks.get(&task.uid).is_some_and(|before| before.is_untold) {
             self.untold.push(Arc::clone(&task));
         }
         self.tasks.insert(task.uid, task);
         sooner
+    }
+
+    /// A new task, with what it has to do with others from the start.
+    pub fn placed(&self, mut new: NewTask) -> NewTask {
+        new.has_webhooks = self.has_webhooks();
+        let node_uid = new.other_node_uid.as_ref().or(new.index_uid.as_ref());
+        let follows = || node_uid.is_some_and(|node_uid| self.is_being_created(node_uid));
+        if new.creation.is_none() && !new.legs.is_empty() && follows() {
+            new.creation = Some(InCreation::Follows);
+        }
+        new
     }
 
     pub fn has_webhooks(&self) -> bool {
@@ -90,6 +108,16 @@ impl Following {
     /// Tasks that Miroir itself has to conclude, oldest first.
     pub fn concluding(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.concluding.iter().filter_map(|uid| self.tasks.get(uid))
+    }
+
+    /// Tasks that create an index, until all nodes have said whether they do. Few at any time.
+    pub fn creating(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.creating.iter().filter_map(|uid| self.tasks.get(uid))
+    }
+
+    /// Whether the index that nodes call `node_uid` is being created.
+    pub fn is_being_created(&self, node_uid: &IndexUid) -> bool {
+        self.creating().any(|task| task.node_uid() == Some(node_uid))
     }
 
     pub fn get(&self, uid: TaskUid) -> Option<Arc<Task>> {
@@ -138,13 +166,18 @@ impl Following {
 
     /// Stops following a task as if it had never been.
     pub fn forget(&mut self, uid: TaskUid) {
-        self.concluding.remove(&uid);
+        self.stop_looking(uid);
         let Some(task) = self.tasks.remove(&uid) else { return };
         for (leg, node_task) in running(&task) {
             if let Some(queue) = self.nodes.get_mut(&leg.node) {
                 queue.open.remove(&(node_task, uid));
             }
         }
+    }
+
+    fn stop_looking(&mut self, uid: TaskUid) {
+        self.concluding.remove(&uid);
+        self.creating.remove(&uid);
     }
 
     /// Replaces tasks by their changed selves; those whose legs have all ended are no longer followed. Returns how many
@@ -163,7 +196,7 @@ impl Following {
             if task.is_followed() {
                 sooner |= self.insert(Arc::new(task), now);
             } else {
-                self.concluding.remove(&task.uid);
+                self.stop_looking(task.uid);
                 self.tasks.remove(&task.uid);
             }
         }
@@ -226,7 +259,7 @@ impl NodeQueue {
 mod tests {
     use super::*;
     use crate::tasks::change::Changes;
-    use crate::tasks::{NewTask, TaskKind};
+    use crate::tasks::TaskKind;
 
     fn following(count: u32, now: Instant) -> Following {
         let mut following = Following::default();

@@ -2,7 +2,7 @@
 //!
 //! Nodes number their tasks independently; Miroir keeps one record per client write with the node tasks (legs) under
 //! it. `task` is the state machine, `leg` one node's part in it, `cancelation` what canceling does to
-//! tasks, `conclusion` what Miroir does itself before a task has ended, `view` and `batch` their shapes for clients, `query` the filters of `GET /tasks`, `registry`
+//! tasks, `creation` what tasks have to do with an index that comes into being, `conclusion` what Miroir does itself before a task has ended, `view` and `batch` their shapes for clients, `query` the filters of `GET /tasks`, `registry`
 //! what the rest of Miroir talks to, `change` how changes of tasks share commits,
 //! `reconcile` the loop that asks the nodes, `follow` whom it asks for what, `replicas` which of them lag.
 //!
@@ -12,6 +12,7 @@ mod batch;
 mod cancelation;
 mod change;
 mod conclusion;
+mod creation;
 mod follow;
 mod kind;
 mod leg;
@@ -26,6 +27,7 @@ mod view;
 pub use batch::BatchView;
 pub use cancelation::Cancelation;
 pub use conclusion::Conclusion;
+pub use creation::{InCreation, CREATION_STEPS};
 pub use kind::{TaskKind, TaskStatus};
 pub use leg::{Acknowledgement, Doubt, NodeTask};
 pub use query::{parse_task_uid, TaskFilter, TaskQuery};

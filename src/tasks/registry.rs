@@ -9,6 +9,7 @@ use tokio::sync::{watch, Notify};
 use tokio::time::Instant;
 
 use super::change::Pending;
+use super::creation::InCreation;
 use super::follow::{Following, WANTED_FOR};
 use super::kind::TaskStatus;
 use super::leg::NodeTask;
@@ -115,7 +116,7 @@ impl TaskRegistry {
     /// Gives the task its number. It is durable when this returns, and its legs are followed from then on. `payload` is kept
     /// for those that are undelivered.
     pub async fn register(&self, new: NewTask, payload: Vec<PayloadPart>) -> Result<Arc<Task>, StoreError> {
-        let new = NewTask { has_webhooks: self.following().has_webhooks(), ..new };
+        let new = self.following().placed(new);
         let task = Arc::new(self.store.insert_task(new, payload).await?);
         self.counters.registered.fetch_add(1, Ordering::Relaxed);
         if task.status.is_final() {
@@ -127,7 +128,25 @@ impl TaskRegistry {
         if task.is_untold {
             self.tell_news();
         }
+        if task.creation == Some(InCreation::Follows) {
+            self.release_if_created(&task).await?;
+        }
         Ok(task)
+    }
+
+    /// The creation that a write follows may have ended well while the write was being stored. One that ends badly waits for it.
+    async fn release_if_created(&self, task: &Task) -> Result<(), StoreError> {
+        let is_over = !task.node_uid().is_some_and(|node_uid| self.following().is_being_created(node_uid));
+        if is_over {
+            let uid = task.uid;
+            self.change(move |changes| changes.task(uid, Task::end_creation)).await?;
+        }
+        Ok(())
+    }
+
+    /// The tasks that create an index, until all nodes have said whether they do; oldest first.
+    pub fn creating(&self) -> Vec<Arc<Task>> {
+        self.following().creating().cloned().collect()
     }
 
     /// From now on the records of tasks say when they have ended and webhooks have not been told, as long as `are_there` says

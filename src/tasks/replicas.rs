@@ -32,7 +32,7 @@ impl Replicas {
     /// A task has changed, or is followed from now on.
     pub fn changed(&self, before: Option<&Task>, now: &Task) {
         let Some(index_uid) = now.node_uid() else { return };
-        // Legs are never added to a task, so they stand at the same place before and after.
+        // Legs are only ever added at the end, so the others stand at the same place before and after.
         let lagged = |at: usize| before.and_then(|before| before.legs.get(at)).is_some_and(lags);
         let mut changed = Vec::new();
         for (at, leg) in now.legs.iter().enumerate() {

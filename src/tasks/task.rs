@@ -6,6 +6,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::cancelation::Cancelation;
 use super::conclusion::Conclusion;
+use super::creation::InCreation;
 use super::kind::{TaskKind, TaskStatus};
 use super::leg::{Acknowledgement, Doubt, NodeTask};
 use super::report::{Counts, NodeTaskReport};
@@ -33,6 +34,8 @@ pub struct NewTask {
     pub other_node_uid: Option<IndexUid>,
     /// What Miroir has to do before the task has ended.
     pub conclusion: Option<Conclusion>,
+    /// What it has to do with the creation of its index.
+    pub creation: Option<InCreation>,
     /// Under which this write may be repeated without being carried out twice.
     pub idempotency: Option<Idempotency>,
     /// Whether there are webhooks, which would have to be told if it has ended already.
@@ -107,6 +110,7 @@ impl NewTask {
             change: None,
             other_node_uid: None,
             conclusion: None,
+            creation: None,
             idempotency: None,
             has_webhooks: false,
         }
@@ -162,6 +166,9 @@ pub struct Task {
     /// What Miroir has yet to do before the task has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conclusion: Option<Conclusion>,
+    /// What it has to do with the creation of its index, as long as that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<InCreation>,
     /// It has ended, and webhooks have not been told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_untold: bool,
@@ -189,6 +196,7 @@ impl Task {
             replay: new.replay,
             change: new.change,
             conclusion: new.conclusion,
+            creation: new.creation,
             is_untold: false,
         };
         match new.outcome {
@@ -320,7 +328,12 @@ impl Task {
 
     /// Whether something has yet to be done of it, by nodes or by Miroir.
     pub fn has_work_left(&self) -> bool {
-        self.open_legs().next().is_some() || self.awaits_others() || self.conclusion.is_some()
+        self.open_legs().next().is_some() || self.awaits_others() || self.is_held()
+    }
+
+    /// Whether something of Miroir's own has to be done before it can end.
+    fn is_held(&self) -> bool {
+        self.conclusion.is_some() || self.awaits_creation()
     }
 
     /// Whether it has named tasks to be canceled that have not ended.
@@ -337,7 +350,7 @@ impl Task {
         let started_at = self.legs.iter().filter_map(|leg| leg.started_at).min();
         self.started_at = started_at.map(|at| at.max(self.enqueued_at));
         let awaited = || self.legs.iter().filter(|leg| !leg.lags);
-        if awaited().any(|leg| !leg.status.is_final()) || self.awaits_others() || self.conclusion.is_some() {
+        if awaited().any(|leg| !leg.status.is_final()) || self.awaits_others() || self.is_held() {
             self.status = TaskStatus::Processing;
             return;
         }
@@ -355,7 +368,7 @@ impl Task {
     }
 
     /// The error of a node, with the index called as the client called it.
-    fn in_clients_words(&self, error: Option<ErrorBody>) -> ErrorBody {
+    pub(super) fn in_clients_words(&self, error: Option<ErrorBody>) -> ErrorBody {
         let error = error.unwrap_or_else(unexplained_failure);
         match (&self.other_node_uid, &self.index_uid) {
             (Some(node_uid), Some(uid)) => error.naming(node_uid, uid),

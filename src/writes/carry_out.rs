@@ -15,7 +15,7 @@ use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::scatter::{Delivery, LateAnswer};
 use crate::store::{Change, IndexChange, PayloadId, PayloadPart, StoreError};
-use crate::tasks::{Acknowledgement, Doubt, NewTask, NodeTask, Replay, RequestHead, Task, TaskKind};
+use crate::tasks::{Acknowledgement, Doubt, InCreation, NewTask, NodeTask, Replay, RequestHead, Task, TaskKind};
 
 /// Bytes of a payload that go into one commit of the store: keeps the commits of others short.
 const PAYLOAD_COMMIT_BYTES: usize = 4 << 20;
@@ -306,8 +306,13 @@ impl<'a> Delivering<'a> {
         task.idempotency = self.write.idempotency.clone();
         task.other_node_uid = Some(&self.write.node_uid).filter(|uid| **uid != self.write.index_uid).cloned();
         task.conclusion = self.write.conclusion.clone();
+        task.creation = self.creates().then_some(InCreation::Creates);
         self.app.metrics.tasks.with_label_values(&[task.kind.name()]).inc();
         task
+    }
+
+    fn creates(&self) -> bool {
+        matches!(self.write.change, Some(IndexChange::Put(_)))
     }
 
     /// Sends all legs of nodes that take live writes: nodes side by side, the legs of one node one after another.
@@ -419,9 +424,11 @@ impl<'a> Delivering<'a> {
             })
             .collect();
         let cluster = std::sync::Arc::clone(&self.app.cluster);
+        // An index that a node has refused is undone on the others; nobody is to see it meanwhile.
+        let is_stillborn = self.creates() && self.refusal().is_some();
         let amendment = match &self.write.change {
-            Some(change) => Some(self.app.catalog.amend(change).await),
-            None => None,
+            Some(change) if !is_stillborn => Some(self.app.catalog.amend(change).await),
+            _ => None,
         };
         let records = amendment.as_ref().map(|amendment| amendment.changes()).unwrap_or_default();
         let publication = amendment.as_ref().map(|amendment| amendment.publication(|snapshot| snapshot));

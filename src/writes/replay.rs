@@ -16,7 +16,7 @@ use crate::cluster::{IndexUid, NodeId, NodeIndex, ShardSet, TaskUid};
 use crate::error::{Code, ErrorBody};
 use crate::scatter::Delivery;
 use crate::store::{StaleReplica, StoreError};
-use crate::tasks::{Acknowledgement, Doubt, NodeTask, Replay, Task};
+use crate::tasks::{Acknowledgement, Doubt, InCreation, NodeTask, Replay, Task};
 
 /// Entries given to a node between two commits.
 const ENTRIES_PER_COMMIT: usize = 128;
@@ -101,6 +101,8 @@ struct Entry {
     replay: Option<Replay>,
     /// The index, as nodes call it.
     node_uid: Option<IndexUid>,
+    /// The index has been undone: what the node has not got of this it never gets.
+    is_undone: bool,
 }
 
 impl Entry {
@@ -178,7 +180,14 @@ impl Replaying<'_> {
     fn entry(&self, task: &Task, step: u8) -> Option<Entry> {
         let wanted = |leg: &&NodeTask| leg.node == *self.id && leg.step == step && leg.is_undelivered();
         let leg = task.legs.iter().find(wanted)?.clone();
-        Some(Entry { task: task.uid, step, leg, replay: task.replay.clone(), node_uid: task.node_uid().cloned() })
+        Some(Entry {
+            task: task.uid,
+            step,
+            leg,
+            replay: task.replay.clone(),
+            node_uid: task.node_uid().cloned(),
+            is_undone: task.creation == Some(InCreation::Undone),
+        })
     }
 
     /// From here on a crash leaves it open whether the entries were executed.
@@ -218,6 +227,9 @@ impl Replaying<'_> {
             if let Some(acknowledgement) = found {
                 return Ok(Replayed::Acknowledged(acknowledgement));
             }
+        }
+        if entry.is_undone {
+            return Ok(Replayed::Refused(ErrorBody::new(Code::IndexNotFound, "The index has not been created.")));
         }
         let parts = self.app.store.payload(replay.payload, entry.step, &entry.leg.shards).await?;
         match self.app.scatter.deliver(self.node, &node_request(head, &parts, &entry.leg.shards)).await {
