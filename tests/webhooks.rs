@@ -242,3 +242,23 @@ fn private_addresses_are_not_called_unless_the_configuration_allows_it() {
     assert!(receiver.calls().is_empty());
     assert!(fleet.proxy_log().contains("allow_private_networks"));
 }
+
+#[test]
+fn a_receiver_over_https_is_told_if_its_authority_is_trusted_and_only_then() {
+    let one = |settings: String| {
+        Fleet::start(&FleetOptions { groups: vec![1], replication_factor: 1, settings, ..Default::default() })
+    };
+    let receiver = Receiver::start_with_tls();
+    let trusting = one(format!("  webhooks: {{ allow_private_networks: true, ca_file: {} }}\n", Receiver::authority()));
+    make(trusting.client(), &receiver.url);
+    let told = trusting.client().succeed(trusting.client().post("/indexes/films/documents", json!([{ "id": 1 }])));
+    wait_until("it is told", TASK_PATIENCE, || receiver.told().contains(&told["uid"].as_u64().expect("a uid")));
+
+    let other = one(LOOPBACK.to_owned());
+    make(other.client(), &receiver.url);
+    let calls = receiver.calls().len();
+    other.client().succeed(other.client().post("/indexes/films/documents", json!([{ "id": 1 }])));
+    wait_until("the call is refused", TASK_PATIENCE, || other.metric("miroir_webhook_calls_total", "failed") >= 1.0);
+    assert_eq!(receiver.calls().len(), calls, "nothing was said to whom nobody vouches for");
+    assert!(other.proxy_log().contains("not secure"), "the log says why");
+}

@@ -41,7 +41,7 @@ impl AddParameters {
                 "primaryKey" => parsed.primary_key = Some(value.into_owned()),
                 "csvDelimiter" => parsed.csv_delimiter = Some(value.into_owned()),
                 "customMetadata" => parsed.custom_metadata = Some(value.into_owned()),
-                "skipCreation" => parsed.skip_creation = value == "true",
+                "skipCreation" => parsed.skip_creation = skip_creation(&value)?,
                 other => return Err(query_string::unknown_parameter(other, &Self::KNOWN)),
             }
         }
@@ -56,6 +56,18 @@ impl AddParameters {
         }
         query
     }
+}
+
+/// Whether documents that are not there yet are left out. Errors are Meilisearch's.
+fn skip_creation(value: &str) -> Result<bool, ApiError> {
+    if value.eq_ignore_ascii_case("true") {
+        return Ok(true);
+    }
+    if value.eq_ignore_ascii_case("false") {
+        return Ok(false);
+    }
+    let message = format!("skipCreation must be either `true` or `false`. Found: `{value}`");
+    Err(ApiError::new(Code::InvalidSkipCreation, message))
 }
 
 /// `POST` (replace) and `PUT` (update) of documents. Nothing is sent to any node before the whole payload is known to be good.

@@ -41,7 +41,7 @@ impl BackgroundService for WebhookCalls {
 }
 
 async fn work(app: &Arc<App>) {
-    let caller = Arc::new(Caller::new(app.config.webhooks.allow_private_networks));
+    let caller = Arc::new(Caller::new(&app.config.webhooks));
     let is_shared = matches!(app.config.task_store, TaskStoreConfig::Redis { .. });
     let mut outbox = Outbox::default();
     let mut calls = FuturesUnordered::new();
@@ -99,13 +99,13 @@ async fn record(app: &App, outbox: &mut Outbox) {
         log::error!("webhooks will not be told of {given_up} tasks: they were away for too long");
         app.metrics.webhook_given_up.inc_by(given_up);
     }
-    app.metrics.webhook_waiting.set(outbox.waiting() as i64);
     let settled = outbox.take_settled();
-    if settled.is_empty() {
-        return;
+    if !settled.is_empty() {
+        if let Err(error) = app.tasks.told(settled.clone()).await {
+            log::warn!("that webhooks were told cannot be put down, and they may be told again: {error}");
+            outbox.put_back_settled(settled);
+        }
     }
-    if let Err(error) = app.tasks.told(settled.clone()).await {
-        log::warn!("that webhooks were told cannot be put down, and they may be told again: {error}");
-        outbox.put_back_settled(settled);
-    }
+    // Not before that is put down: who sees that nothing waits any more may rely on it that nothing is told again.
+    app.metrics.webhook_waiting.set(outbox.waiting() as i64);
 }

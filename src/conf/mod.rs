@@ -180,10 +180,12 @@ pub struct AliasesConfig {
 }
 
 /// Whom webhooks may call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhooksConfig {
     /// Whether addresses of private networks, and of this machine, are called too.
     pub allow_private_networks: bool,
+    /// Certificates, in DER, of the authorities that vouch for receivers; if there are none, those that browsers trust do.
+    pub authorities: Vec<Vec<u8>>,
 }
 
 /// Active checks of `GET /health` on every node.

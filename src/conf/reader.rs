@@ -7,11 +7,16 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+
 use super::yaml::{Entry, Node, Scalar, Value};
 use super::{ConfigView, Environment, Secret};
 
 /// Largest secret file that is read: keys are short, and a path to something else must not fill the memory.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// Largest file of certificates that is read: all that browsers trust have a fifth of that.
+const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
 
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,6 +311,28 @@ impl<'r, 'n> Section<'r, 'n> {
         let path = self.reader.resolve(&self.written(key).unwrap_or_else(|| default.to_owned()));
         self.show(key, path.display().to_string());
         path
+    }
+
+    /// The certificates, in DER, of the PEM file that `key` names; none if it names no file.
+    pub fn certificates(&self, key: &'static str) -> Vec<Vec<u8>> {
+        let Some(file) = self.text(key) else { return Vec::new() };
+        let path = self.reader.resolve(&file);
+        let read = std::fs::metadata(&path).and_then(|metadata| match metadata.len() {
+            0..=CERTIFICATES_BYTES_MAX => std::fs::read(&path),
+            _ => Err(std::io::Error::other(format!("it has more than {CERTIFICATES_BYTES_MAX} bytes"))),
+        });
+        let found: Result<Vec<Vec<u8>>, String> = read.map_err(|error| error.to_string()).and_then(|pem| {
+            let certificates = CertificateDer::pem_slice_iter(&pem).map(|found| found.map(|der| der.to_vec()));
+            certificates.collect::<Result<_, _>>().map_err(|error| error.to_string())
+        });
+        match found {
+            Ok(certificates) if certificates.is_empty() => {
+                self.problem(key, format!("{} has no certificate in PEM", path.display()));
+            }
+            Ok(certificates) => return certificates,
+            Err(error) => self.problem(key, format!("{} cannot be read: {error}", path.display())),
+        }
+        Vec::new()
     }
 
     /// A key: from the environment variable `variable` if that is set, else from `key`, else from the file that

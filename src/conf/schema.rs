@@ -319,7 +319,10 @@ fn aliases(section: &Section<'_, '_>) -> AliasesConfig {
 }
 
 fn webhooks(section: &Section<'_, '_>) -> WebhooksConfig {
-    WebhooksConfig { allow_private_networks: section.truth("allow_private_networks", false) }
+    WebhooksConfig {
+        allow_private_networks: section.truth("allow_private_networks", false),
+        authorities: section.certificates("ca_file"),
+    }
 }
 
 fn writes(section: &Section<'_, '_>) -> WritesConfig {

@@ -9,10 +9,12 @@ use flate2::write::GzEncoder;
 use flate2::Compression;
 use ureq::config::Config;
 use ureq::http::Uri;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::Call;
+use crate::conf::WebhooksConfig;
 use crate::tasks::Task;
 
 /// Longest time for one call, from the look-up of its name to the header of the answer.
@@ -37,7 +39,10 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub fn new(allow_private_networks: bool) -> Self {
+    pub fn new(config: &WebhooksConfig) -> Self {
+        let allow_private_networks = config.allow_private_networks;
+        let authorities = config.authorities.iter().map(|der| Certificate::from_der(der).to_owned());
+        let roots = if config.authorities.is_empty() { RootCerts::WebPki } else { RootCerts::from(authorities) };
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(CALL_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -45,6 +50,7 @@ impl Caller {
             // A redirected POST becomes a GET without a body, and headers would go where nobody sent them.
             .max_redirects(0)
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .user_agent(concat!("Miroir/", env!("CARGO_PKG_VERSION")))
             .build();
         let resolver = PolicyResolver { inner: DefaultResolver::default(), allow_private_networks };
@@ -77,6 +83,10 @@ impl Caller {
 fn explained(error: ureq::Error) -> CallError {
     match error {
         ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::PermissionDenied => CallError::PrivateAddress,
+        ureq::Error::Io(error) if tls_error(&error).is_some() => {
+            let why = tls_error(&error).map(ToString::to_string).unwrap_or_default();
+            CallError::NoAnswer(format!("its connection is not secure: {why}"))
+        }
         ureq::Error::Io(error) => CallError::NoAnswer(format!("its connection failed: {}", error.kind())),
         ureq::Error::Timeout(_) => CallError::NoAnswer("it did not answer in time".to_owned()),
         ureq::Error::HostNotFound => CallError::NoAnswer("its name is not known".to_owned()),
@@ -86,6 +96,11 @@ fn explained(error: ureq::Error) -> CallError {
         ureq::Error::BadUri(_) => CallError::NoAnswer("its address cannot be called".to_owned()),
         _ => CallError::NoAnswer("the call failed".to_owned()),
     }
+}
+
+/// What is wrong with the other side's certificate, or its cryptography.
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 fn body_of(tasks: &[Arc<Task>]) -> std::io::Result<Vec<u8>> {

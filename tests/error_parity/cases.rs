@@ -164,6 +164,8 @@ pub const DOCUMENTS: &[Case] = &[
     post("/indexes/films/documents?nonsense=1", r#"[{"id":1}]"#),
     post("/indexes/films/documents?csvDelimiter=;", r#"[{"id":1}]"#),
     post("/indexes/films/documents?csvDelimiter=ab", r#"[{"id":1}]"#),
+    post("/indexes/films/documents?skipCreation=maybe", r#"[{"id":1}]"#),
+    put("/indexes/films/documents?skipCreation=", r#"[{"id":1}]"#),
     post("/indexes/a%20b/documents", r#"[{"id":1}]"#),
     put("/indexes/films/documents", "[{"),
     put("/indexes/films/documents?nonsense=1", r#"[{"id":1}]"#),
