@@ -21,7 +21,7 @@ use crate::settings::{features, rules, SettingsLocks};
 use crate::store::{self, Store};
 use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
 use crate::webhooks::Webhooks;
-use crate::writes::{LateTurns, Quorum, ReplicaLogs, WriteOrder};
+use crate::writes::{LateTurns, Quorum, ReplicaLogs, SharedRequests, WriteOrder};
 
 /// How much longer a write's leg may take than a read's: its body is up to a hundred times larger.
 const WRITE_TIMEOUT_FACTOR: u32 = 6;
@@ -57,6 +57,8 @@ pub struct App {
     pub view: ArcSwap<ConfigView>,
     /// Writes under way, and which of them wait for which.
     pub order: WriteOrder,
+    /// Requests to nodes that writes share.
+    pub shared_requests: SharedRequests,
     /// Turns of refused writes that a node may still execute.
     pub late_turns: LateTurns,
     /// What each node still has to be given.
@@ -132,6 +134,7 @@ impl App {
         let body_memory = MemoryBudget::new(config.writes.buffer_bytes_max);
         let view = ArcSwap::from_pointee(config.view.clone());
         let (order, keys_under_way, settings_locks) = (WriteOrder::default(), Arc::default(), SettingsLocks::default());
+        let shared_requests = SharedRequests::new(metrics.writes_per_request.clone());
         let searches = SearchesUnderWay::new(config.query_coalescing.enabled, Arc::clone(&metrics));
         Ok(Self {
             config,
@@ -149,6 +152,7 @@ impl App {
             settings_locks,
             view,
             order,
+            shared_requests,
             late_turns: LateTurns::default(),
             logs,
             body_memory,

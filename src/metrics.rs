@@ -7,6 +7,8 @@ use prometheus::{
 
 /// Upper bounds of the latency histograms, in seconds: from a merge in memory to a request's longest deadline.
 const LATENCY_BUCKETS_S: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+/// Upper bounds of the histogram of writes in one request to a node.
+const SHARED_BY_BUCKETS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
 /// Upper bounds of the fan-out histogram, in legs.
 const FAN_OUT_BUCKETS: [f64; 8] = [1.0, 2.0, 3.0, 5.0, 8.0, 16.0, 32.0, 64.0];
 
@@ -30,6 +32,7 @@ pub struct Metrics {
     pub admission_waits: IntCounterVec,
     pub degraded_shards: IntCounter,
     pub tasks: IntCounterVec,
+    pub writes_per_request: Histogram,
     pub task_registry_unfinished: IntGauge,
     pub replica_log_entries: IntGaugeVec,
     pub node_data_lost: IntCounterVec,
@@ -121,6 +124,11 @@ impl Metrics {
             )?,
             degraded_shards: IntCounter::new("miroir_degraded_shards_total", "Shards missing from answers")?,
             tasks: IntCounterVec::new(Opts::new("miroir_tasks_total", "Tasks taken, by type"), &["type"])?,
+            writes_per_request: Histogram::with_opts(histogram(
+                "miroir_writes_per_request",
+                "Single-document writes in one request to a node",
+                &SHARED_BY_BUCKETS,
+            ))?,
             task_registry_unfinished: IntGauge::new("miroir_task_registry_unfinished", "Tasks that have not ended")?,
             replica_log_entries: IntGaugeVec::new(
                 Opts::new("miroir_replica_log_entries", "Writes that a node still has to be given"),
@@ -206,6 +214,7 @@ impl Metrics {
         self.registry.register(Box::new(self.admission_waits.clone()))?;
         self.registry.register(Box::new(self.degraded_shards.clone()))?;
         self.registry.register(Box::new(self.tasks.clone()))?;
+        self.registry.register(Box::new(self.writes_per_request.clone()))?;
         self.registry.register(Box::new(self.task_registry_unfinished.clone()))?;
         self.registry.register(Box::new(self.query_plan_narrowing.clone()))?;
         self.registry.register(Box::new(self.query_plan_one_node.clone()))?;

@@ -2,15 +2,19 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Map, Value};
-use support::{Client, Fleet, FleetOptions};
+use support::{Client, Fleet, FleetOptions, Operation};
 
 const CLIENTS: u64 = 8;
+/// Further clients that write one document each, all at the same moment, so that their writes share requests.
+const CROWD: u64 = 24;
+/// How often they do.
+const CROWD_INTERVAL: Duration = Duration::from_millis(250);
 const IDS: u64 = 2_000;
 /// Documents that are written before the faults and never changed: reading them must always succeed.
 const SETTLED_IDS: std::ops::Range<u64> = 10_000..10_100;
@@ -21,74 +25,11 @@ const END_PATIENCE: Duration = Duration::from_millis(500);
 /// Replicas of each document.
 const REPLICAS: usize = 2;
 
-/// One client write.
-#[derive(Clone, Debug)]
-enum Operation {
-    Replace(Vec<Value>),
-    Update(Vec<Value>),
-    DeleteOne(u64),
-    DeleteBatch(Vec<u64>),
-}
-
-impl Operation {
-    fn random(random: &mut fastrand::Rng, version: u64) -> Self {
-        let ids = |random: &mut fastrand::Rng, most: usize| -> Vec<u64> {
-            (0..random.usize(1..=most)).map(|_| random.u64(0..IDS)).collect()
-        };
-        match random.u32(0..10) {
-            0..=3 => {
-                let document =
-                    |id: u64| json!({ "id": id, "version": version, "text": format!("word{}", version % 97) });
-                Operation::Replace(ids(random, 20).into_iter().map(document).collect())
-            }
-            4..=6 => {
-                let field = format!("field{}", random.u32(0..3));
-                let document = |id: u64| json!({ "id": id, field.as_str(): version });
-                Operation::Update(ids(random, 10).into_iter().map(document).collect())
-            }
-            7 | 8 => Operation::DeleteOne(random.u64(0..IDS)),
-            _ => Operation::DeleteBatch(ids(random, 5)),
-        }
-    }
-
-    fn send(&self, client: &Client) -> Result<support::Answer, ureq::Error> {
-        let json = [("content-type", "application/json")];
-        let documents = |documents: &[Value]| Some(json!(documents).to_string().into_bytes());
-        match self {
-            Operation::Replace(of) => client.try_send("POST", "/indexes/i/documents", &json, documents(of)),
-            Operation::Update(of) => client.try_send("PUT", "/indexes/i/documents", &json, documents(of)),
-            Operation::DeleteOne(id) => client.try_send("DELETE", &format!("/indexes/i/documents/{id}"), &[], None),
-            Operation::DeleteBatch(ids) => {
-                let body = Some(json!(ids).to_string().into_bytes());
-                client.try_send("POST", "/indexes/i/documents/delete-batch", &json, body)
-            }
-        }
-    }
-
-    /// What it makes of the documents.
-    fn apply(&self, model: &mut BTreeMap<String, Map<String, Value>>) {
-        let object = |document: &Value| document.as_object().expect("an object").clone();
-        match self {
-            Operation::Replace(documents) => {
-                for document in documents {
-                    model.insert(document["id"].to_string(), object(document));
-                }
-            }
-            Operation::Update(documents) => {
-                for document in documents {
-                    model.entry(document["id"].to_string()).or_default().extend(object(document));
-                }
-            }
-            Operation::DeleteOne(id) => drop(model.remove(&id.to_string())),
-            Operation::DeleteBatch(ids) => ids.iter().for_each(|id| drop(model.remove(&id.to_string()))),
-        }
-    }
-}
-
 /// What all threads share.
 struct Run {
     client: Client,
     admin: Client,
+    started: Instant,
     end: Instant,
     versions: AtomicU64,
     /// By task uid: conflicting writes are applied in the order of their tasks.
@@ -125,8 +66,18 @@ impl Run {
     fn write_until_the_end(&self, mut random: fastrand::Rng) {
         while !self.is_over() {
             let version = self.versions.fetch_add(1, Ordering::Relaxed);
-            let task = self.write(&Operation::random(&mut random, version));
+            let task = self.write(&Operation::random(&mut random, IDS, version));
             self.await_end(task);
+        }
+    }
+
+    fn write_with_the_crowd_until_the_end(&self, mut random: fastrand::Rng) {
+        while !self.is_over() {
+            let since = self.started.elapsed().as_micros() as u64;
+            let interval = CROWD_INTERVAL.as_micros() as u64;
+            std::thread::sleep(Duration::from_micros(interval - since % interval));
+            let version = self.versions.fetch_add(1, Ordering::Relaxed);
+            self.write(&Operation::of_one_document(&mut random, IDS, version));
         }
     }
 
@@ -185,6 +136,17 @@ fn number_from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
 }
 
+/// Tasks of node `n` that several writes share, each of which must have been given to it once.
+#[track_caller]
+fn shared_requests(fleet: &Fleet, n: usize) -> usize {
+    let tasks = fleet.markers_of(n, "i");
+    let mut seen = BTreeSet::new();
+    for marker in tasks.iter().flatten() {
+        assert!(seen.insert(marker), "node {n} was given write {marker} twice");
+    }
+    tasks.iter().filter(|markers| markers.len() > 1).count()
+}
+
 /// `MIROIR_TEST_SEED` repeats a run, `MIROIR_TEST_FAULT_SECONDS` makes it longer.
 #[test]
 fn every_replica_is_what_was_acknowledged_though_nodes_and_proxy_are_killed() {
@@ -203,6 +165,7 @@ fn every_replica_is_what_was_acknowledged_though_nodes_and_proxy_are_killed() {
     let run = Run {
         admin: fleet.admin(),
         client,
+        started: Instant::now(),
         end: Instant::now() + Duration::from_secs(seconds),
         versions: AtomicU64::new(1),
         acknowledged: Mutex::default(),
@@ -217,6 +180,14 @@ fn every_replica_is_what_was_acknowledged_though_nodes_and_proxy_are_killed() {
             scope.spawn(move || {
                 let ended_early = StopOnDrop(run);
                 run.write_until_the_end(random);
+                std::mem::forget(ended_early);
+            });
+        }
+        for _ in 0..CROWD {
+            let random = random.fork();
+            scope.spawn(move || {
+                let ended_early = StopOnDrop(run);
+                run.write_with_the_crowd_until_the_end(random);
                 std::mem::forget(ended_early);
             });
         }
@@ -263,6 +234,9 @@ fn every_replica_is_what_was_acknowledged_though_nodes_and_proxy_are_killed() {
         acknowledged.len(),
         run.reads.load(Ordering::Relaxed)
     );
+    let shared = (0..fleet.node_count()).map(|n| shared_requests(&fleet, n)).sum::<usize>();
+    println!("{shared} requests were shared by several writes");
+    assert!(shared > 10, "too little happened to prove anything");
     assert!(acknowledged.len() > 50 && run.reads.load(Ordering::Relaxed) > 50, "too little happened to prove anything");
 
     let mut model: BTreeMap<String, Map<String, Value>> = BTreeMap::new();

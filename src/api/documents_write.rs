@@ -20,7 +20,7 @@ use crate::documents::{
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::store::IndexChange;
 use crate::tasks::{NewTask, Outcome, TaskKind};
-use crate::writes::{Reach, Scope, Spread, Step, StepBody, Turn, Write};
+use crate::writes::{Reach, Scope, Spread, Step, StepBody, Turn, Write, DOCUMENT_BYTES_MAX};
 
 /// Query parameters of the route that adds documents.
 #[derive(Default)]
@@ -185,6 +185,7 @@ async fn send_batch(
         }
     };
     let shards: ShardSet = batch.shards().collect();
+    let is_shareable = change.is_none() && index.as_ref().is_some_and(|index| is_shareable(index, parameters, batch));
     let details = |indexed: Value| json!({ "receivedDocuments": batch.document_count(), "indexedDocuments": indexed });
     if !shards.is_empty() {
         let query = parameters.for_nodes(batch.primary_key().unwrap_or_default());
@@ -195,6 +196,7 @@ async fn send_batch(
             takes_metadata: true,
             shards: shards.clone(),
             body: StepBody::Elements(batch.elements()),
+            is_shareable,
         });
     }
     if steps.is_empty() {
@@ -218,6 +220,18 @@ async fn send_batch(
         idempotency: None,
     };
     submit(app, request, write, turn).await
+}
+
+/// Whether the batch may share its request with other writes: a node fails a request as a whole, so nothing may be in it for which
+/// it could fail one document alone. Embedders may fail on any document, and with `skipCreation` the node alone knows what it
+/// has indexed.
+fn is_shareable(index: &Index, parameters: &AddParameters, batch: &SplitBatch) -> bool {
+    let embedders = index.settings.get("embedders").and_then(Value::as_object);
+    batch.document_count() == 1
+        && batch.byte_len() <= DOCUMENT_BYTES_MAX
+        && !batch.has_fields_for_nodes()
+        && !parameters.skip_creation
+        && embedders.is_none_or(serde_json::Map::is_empty)
 }
 
 /// The batch's turn, and the index as it is then. A batch that changes the index's record has the index for itself.
@@ -250,6 +264,7 @@ pub async fn delete_one(app: &App, uid: &IndexUid, id: &str, request: &Request<'
         takes_metadata: true,
         shards: [Shard::of_hash(hash, index.shard_count)].into_iter().collect(),
         body: StepBody::Empty,
+        is_shareable: false,
     };
     delete_by_ids(app, request, uid, &index, step, 1, custom_metadata, turn).await
 }
@@ -294,6 +309,7 @@ pub async fn delete_batch(
         takes_metadata: true,
         shards: elements.keys().copied().collect(),
         body: StepBody::Elements(elements.into_iter().map(|(shard, ids)| (shard, vec![Bytes::from(ids)])).collect()),
+        is_shareable: false,
     };
     delete_by_ids(app, request, uid, &index, step, ids.len(), custom_metadata, turn).await
 }

@@ -3,9 +3,9 @@
 //! Only writes of documents are canceled. What creates, changes or deletes an index stands in Miroir's own record of it from the
 //! moment the write was taken, and later writes rely on it; such tasks run to their end, and so does the part of a write that
 //! creates its index. A task some node of which is away is left alone as well: that node would carry out later what the others
-//! had canceled.
+//! had canceled, and so is one that shares a node's task with others unless all of these are canceled with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
@@ -85,7 +85,29 @@ async fn targets(app: &App, snapshot: &Snapshot, filter: TaskFilter) -> Result<V
         }
     }
     targets.truncate(TARGETS_MAX);
+    leave_shared(&mut targets);
     Ok(targets)
+}
+
+/// Leaves out tasks that share a node's task with others which are not to be canceled: the node would cancel those as well.
+fn leave_shared(targets: &mut Vec<Arc<Task>>) {
+    let shared = |task: &Arc<Task>| {
+        let running = task.legs.iter().filter(|leg| leg.is_running() && leg.is_shared());
+        running.map(|leg| ((leg.node.clone(), leg.uid), leg.shared_by)).collect::<Vec<_>>()
+    };
+    loop {
+        let mut named: HashMap<(NodeId, Option<u32>), u32> = HashMap::new();
+        for (node_task, _) in targets.iter().flat_map(shared) {
+            *named.entry(node_task).or_default() += 1;
+        }
+        let before = targets.len();
+        targets
+            .retain(|task| shared(task).iter().all(|(node_task, shared_by)| named.get(node_task) == Some(shared_by)));
+        // One that is left out may share its other nodes' tasks with further ones.
+        if targets.len() == before {
+            return;
+        }
+    }
 }
 
 fn is_cancelable(snapshot: &Snapshot, task: &Task) -> bool {
@@ -103,14 +125,15 @@ fn is_cancelable(snapshot: &Snapshot, task: &Task) -> bool {
 }
 
 fn legs(snapshot: &Snapshot, targets: &[Arc<Task>]) -> Vec<Leg> {
-    let mut of_nodes: BTreeMap<NodeIndex, Vec<u32>> = BTreeMap::new();
+    let mut of_nodes: BTreeMap<NodeIndex, BTreeSet<u32>> = BTreeMap::new();
     for leg in targets.iter().flat_map(|task| &task.legs).filter(|leg| leg.is_running()) {
         if let (Some(node), Some(uid)) = (snapshot.topology.find(&leg.node), leg.uid) {
-            of_nodes.entry(node).or_default().push(uid);
+            of_nodes.entry(node).or_default().insert(uid);
         }
     }
     let chunked = of_nodes.into_iter().flat_map(|(node, uids)| {
         let id = &snapshot.topology.node(node).id;
+        let uids: Vec<u32> = uids.into_iter().collect();
         let chunks: Vec<Vec<u32>> = uids.chunks(UIDS_PER_REQUEST).map(<[u32]>::to_vec).collect();
         // Two legs of a task on one node at most: creation and documents.
         debug_assert!(chunks.len() <= usize::from(u8::MAX) + 1);
@@ -191,4 +214,44 @@ async fn record(
         });
     });
     recorded.await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task with legs on nodes, each with the node's number and how many writes share it.
+    fn task(uid: u32, legs: &[(&str, u32, u32)]) -> Arc<Task> {
+        let leg = |(node, node_task, shared_by): &(&str, u32, u32)| {
+            let mut leg = NodeTask::planned(NodeId::new(node), 0, ShardSet::default());
+            leg.acknowledge(Acknowledgement { uid: *node_task, enqueued_at: None, shared_by: *shared_by });
+            leg
+        };
+        let new = NewTask::followed(TaskKind::DocumentAdditionOrUpdate, None, 1, legs.iter().map(leg).collect());
+        Arc::new(Task::numbered(TaskUid(uid), new))
+    }
+
+    fn left(tasks: &[&Arc<Task>]) -> Vec<u32> {
+        let mut targets: Vec<Arc<Task>> = tasks.iter().map(|task| Arc::clone(task)).collect();
+        leave_shared(&mut targets);
+        targets.iter().map(|task| task.uid.0).collect()
+    }
+
+    #[test]
+    fn a_shared_node_task_is_canceled_only_with_all_who_share_it() {
+        let [one, two] = [task(1, &[("a", 10, 2)]), task(2, &[("a", 10, 2)])];
+        let own = task(3, &[("a", 11, 1), ("b", 10, 1)]);
+        assert_eq!(left(&[&one, &two, &own]), [1, 2, 3]);
+        assert_eq!(left(&[&one, &own]), [3]);
+    }
+
+    #[test]
+    fn who_is_left_out_leaves_out_those_it_shares_other_nodes_tasks_with() {
+        let one = task(1, &[("a", 10, 2), ("b", 5, 1)]);
+        let two = task(2, &[("a", 10, 2), ("b", 6, 2)]);
+        let three = task(3, &[("b", 6, 2), ("c", 7, 2)]);
+        let four = task(4, &[("c", 7, 2)]);
+        assert_eq!(left(&[&one, &two, &three, &four]), [1, 2, 3, 4]);
+        assert_eq!(left(&[&one, &two, &three]), Vec::<u32>::new());
+    }
 }

@@ -89,7 +89,8 @@ pub fn all_shards(shard_count: u32) -> ShardSet {
 
 /// The same request to every node, as a write of its own or the only step of one.
 pub fn to_all(kind: TaskKind, method: Method, path_and_query: String, body: StepBody, shard_count: u32) -> Step {
-    Step { method, path_and_query, kind, takes_metadata: false, shards: all_shards(shard_count), body }
+    let shards = all_shards(shard_count);
+    Step { method, path_and_query, kind, takes_metadata: false, shards, body, is_shareable: false }
 }
 
 /// A write of an index as a whole, made of one request to every node. `uid` is what the client calls it.

@@ -137,7 +137,7 @@ impl BatchBuilder {
         let mut shards: Vec<ShardPieces> =
             self.shards.into_iter().map(|(shard, d)| ShardPieces::new(shard, d)).collect();
         shards.sort_unstable_by_key(|pieces| pieces.shard);
-        SplitBatch { primary_key, key_hashes, shards, _memory: memory }
+        SplitBatch { primary_key, key_hashes, shards, has_fields_for_nodes: false, _memory: memory }
     }
 }
 
@@ -163,6 +163,8 @@ pub struct SplitBatch {
     key_hashes: Vec<u64>,
     /// In the order of shards.
     shards: Vec<ShardPieces>,
+    /// Some document has a field whose value only nodes check, so that they may fail the write for it.
+    pub(super) has_fields_for_nodes: bool,
     /// Covers the documents as long as they are here.
     _memory: MemoryShare,
 }
@@ -183,6 +185,11 @@ impl SplitBatch {
     /// Documents in the payload; one that is sent twice counts twice, as in a task's `receivedDocuments`.
     pub fn document_count(&self) -> u64 {
         self.key_hashes.len() as u64
+    }
+
+    /// Whether some document has a field that a node may fail the write for.
+    pub fn has_fields_for_nodes(&self) -> bool {
+        self.has_fields_for_nodes
     }
 
     /// The shards that have documents, in ascending order.

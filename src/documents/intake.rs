@@ -30,6 +30,7 @@ pub(super) struct Intake {
     key_hashes: Vec<u64>,
     failure: Option<ErrorBody>,
     taken: u64,
+    has_fields_for_nodes: bool,
     memory: MemoryShare,
     /// Memory of the reader that feeds this intake.
     carried: usize,
@@ -44,6 +45,7 @@ impl Intake {
             key_hashes: Vec::new(),
             failure: None,
             taken: 0,
+            has_fields_for_nodes: false,
             memory: MemoryShare::uncounted(),
             carried: 0,
         }
@@ -78,6 +80,7 @@ impl Intake {
             Err(_) => read_unusual_header(document, primary_key, self.repeated).map_err(|_| NotTaken::NotADocument)?,
         };
         self.taken += 1;
+        self.has_fields_for_nodes |= header.has_field_for_nodes;
         if header.has_reserved_field {
             return Err(NotTaken::Refused(reserved_field(document)));
         }
@@ -146,6 +149,8 @@ impl Intake {
             PrimaryKeyRule::Known(primary_key) => Some(primary_key),
             PrimaryKeyRule::InferFromFirst => None,
         };
-        Ok(self.batch.finish(primary_key, self.key_hashes, self.memory))
+        let mut batch = self.batch.finish(primary_key, self.key_hashes, self.memory);
+        batch.has_fields_for_nodes = self.has_fields_for_nodes;
+        Ok(batch)
     }
 }

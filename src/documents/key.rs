@@ -19,6 +19,9 @@ use crate::reserved::SHARD_FIELD;
 const DOCUMENT_ID_LENGTH_MAX: usize = 511;
 /// Symbol that separates the levels of a nested primary key.
 const LEVEL_SEPARATOR: char = '.';
+/// Beginnings of the names of fields whose values Meilisearch checks only when it carries the write out: places (`_geo`, `_geojson`)
+/// and `_vectors`.
+const FIELDS_FOR_NODES: [&str; 2] = ["_geo", "_vectors"];
 /// How the name of a field ends, in any case, that may be taken for the primary key.
 const CANDIDATE_ENDING: &str = "id";
 
@@ -36,6 +39,8 @@ pub(super) struct Header<'de> {
     pub key: Result<Cow<'de, str>, KeyProblem>,
     /// The document has a field of a name that is Miroir's own.
     pub has_reserved_field: bool,
+    /// The document has a field whose value only nodes check.
+    pub has_field_for_nodes: bool,
 }
 
 /// Why a document has no usable key.
@@ -119,12 +124,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut has_reserved_field = false;
+        let (mut has_reserved_field, mut has_field_for_nodes) = (false, false);
         // One in every document whose key is not spelled in an odd way.
         let mut on_path: SmallVec<[(OnPath, &'de RawValue); 1]> = SmallVec::new();
         while let Some(field) = map.next_key_seed(FieldSeed { path: self.primary_key })? {
             let Field::OnPath(step) = field else {
                 has_reserved_field |= field == Field::Reserved;
+                has_field_for_nodes |= field == Field::ForNodes;
                 map.next_value::<T>()?;
                 continue;
             };
@@ -143,7 +149,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
             .into_iter()
             .try_for_each(|(step, value)| follow(value, step.rest, &mut found))
             .and_then(|()| found.ok_or(KeyProblem::Missing));
-        Ok(Header { key, has_reserved_field })
+        Ok(Header { key, has_reserved_field, has_field_for_nodes })
     }
 }
 
@@ -198,6 +204,8 @@ impl<'de> Visitor<'de> for LevelVisitor<'_> {
 enum Field<'p> {
     OnPath(OnPath<'p>),
     Reserved,
+    /// Checked by nodes alone.
+    ForNodes,
     Other,
 }
 
@@ -233,6 +241,7 @@ impl<'p> Visitor<'_> for FieldSeed<'p> {
         Ok(match rest_of_path(self.path, name) {
             _ if name == SHARD_FIELD => Field::Reserved,
             Some(rest) => Field::OnPath(OnPath { name_len: name.len(), rest }),
+            None if FIELDS_FOR_NODES.iter().any(|field| name.starts_with(field)) => Field::ForNodes,
             None => Field::Other,
         })
     }

@@ -25,6 +25,19 @@ pub(super) fn rules(primary_key: &str) -> SplitRules {
     }
 }
 
+#[test]
+fn a_batch_tells_whether_it_has_fields_that_nodes_may_fail_it_for() {
+    let has = |format, payload: &str| split(format, rules("id"), payload).unwrap().has_fields_for_nodes();
+    for plain in [r#"{"id":1}"#, r#"{"id":1,"geo":{"_geo":1},"text":"_geo","_vector":[1]}"#] {
+        assert!(!has(JSON, plain), "{plain}");
+    }
+    for checked in [r#"{"id":1,"_geo":null}"#, r#"[{"id":1},{"_vectors":{},"id":2}]"#, r#"{"id":1,"\u005fgeojson":{}}"#]
+    {
+        assert!(has(JSON, checked), "{checked}");
+    }
+    assert!(has(CSV, "id,_geo.lat\n1,2\n") && !has(CSV, "id,lat\n1,2\n"));
+}
+
 fn inferring() -> SplitRules {
     SplitRules { primary_key: PrimaryKeyRule::InferFromFirst, ..rules("") }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use pingora::time::timeout;
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -39,9 +40,11 @@ impl Delivery {
     fn of(result: Result<NodeAnswer, LegError>, node: &str) -> Self {
         match result {
             Ok(answer) if answer.is_success() => match serde_json::from_slice::<TaskSummary>(&answer.body) {
-                Ok(TaskSummary { task_uid, enqueued_at }) => {
-                    Delivery::Acknowledged(Acknowledgement { uid: task_uid, enqueued_at: Some(enqueued_at) })
-                }
+                Ok(TaskSummary { task_uid, enqueued_at }) => Delivery::Acknowledged(Acknowledgement {
+                    uid: task_uid,
+                    enqueued_at: Some(enqueued_at),
+                    shared_by: 1,
+                }),
                 Err(error) => {
                     log::warn!("node {node} acknowledged a write in a way that cannot be read: {error}");
                     Delivery::InDoubt
@@ -51,6 +54,32 @@ impl Delivery {
             Err(LegError::Connect { .. } | LegError::KeyRefused { .. }) => Delivery::NotSent,
             Ok(_) | Err(_) => Delivery::InDoubt,
         }
+    }
+
+    /// The same for each of `count` writes that shared the request.
+    pub fn for_each_of(self, count: usize) -> Vec<Self> {
+        let shared_by = u32::try_from(count).unwrap_or(u32::MAX);
+        match self {
+            Delivery::Late(late) => late.for_each_of(count).into_iter().map(Delivery::Late).collect(),
+            known => (0..count).map(|_| known.of_one(shared_by)).collect(),
+        }
+    }
+
+    /// What is known of a request, to one of those who share it.
+    fn of_one(&self, shared_by: u32) -> Self {
+        match self {
+            Delivery::Acknowledged(acknowledgement) => {
+                Delivery::Acknowledged(Acknowledgement { shared_by, ..*acknowledgement })
+            }
+            Delivery::Refused(error) => Delivery::Refused(error.clone()),
+            Delivery::NotSent => Delivery::NotSent,
+            Delivery::InDoubt | Delivery::Late(_) => Delivery::InDoubt,
+        }
+    }
+
+    #[cfg(test)]
+    pub fn late_for_tests(answer: impl std::future::Future<Output = Self> + Send + 'static) -> Self {
+        Delivery::Late(LateAnswer(tokio::spawn(answer)))
     }
 
     /// Whether the node has it, or may have it, or may come to have it.
@@ -78,6 +107,21 @@ impl LateAnswer {
     pub async fn ended(mut self) {
         // Whether it was answered or ended with its runtime makes no difference.
         let _ = (&mut self.0).await;
+    }
+
+    /// The same answer for each of `count` writes that shared the request. Hangs up when all of them are dropped.
+    fn for_each_of(mut self, count: usize) -> Vec<Self> {
+        let answer = async move {
+            let known = (&mut self.0).await;
+            // It was ended with its runtime.
+            Arc::new(known.unwrap_or(Delivery::InDoubt))
+        };
+        let (answer, shared_by) = (answer.boxed().shared(), u32::try_from(count).unwrap_or(u32::MAX));
+        let of_one = |_| {
+            let answer = answer.clone();
+            Self(tokio::spawn(async move { answer.await.of_one(shared_by) }))
+        };
+        (0..count).map(of_one).collect()
     }
 
     pub fn is_known(&self) -> bool {

@@ -294,7 +294,7 @@ pub async fn a_task_is_followed_until_its_last_leg_has_ended_and_is_not_pruned_b
     assert_eq!(store.followed_tasks().await.unwrap(), [task.clone()]);
     assert_eq!(store.delete_finished_tasks_before(T0 + Duration::DAY, 10).await.unwrap(), 0);
 
-    task.acknowledge(&NodeId::new("n1"), 0, Acknowledgement { uid: 4, enqueued_at: Some(T0) });
+    task.acknowledge(&NodeId::new("n1"), 0, Acknowledgement { uid: 4, enqueued_at: Some(T0), shared_by: 3 });
     succeed(&mut task, 4, T0 + Duration::MINUTE);
     store.apply(vec![update(task)]).await.unwrap();
     assert_eq!(store.followed_tasks().await.unwrap(), []);
@@ -344,7 +344,7 @@ pub async fn changes_are_made_together(store: Arc<dyn Store>) {
     };
     let id = PayloadId(3);
     let mut task = store.insert_task(undelivered(id), vec![part(0, None, "x")]).await.unwrap();
-    task.acknowledge(&NodeId::new("n1"), 0, Acknowledgement { uid: 4, enqueued_at: None });
+    task.acknowledge(&NodeId::new("n1"), 0, Acknowledgement { uid: 4, enqueued_at: None, shared_by: 1 });
     let changes = vec![Change::PutIndex(record.clone()), update(task.clone()), Change::DeletePayload(id)];
     store.apply(changes).await.unwrap();
     assert_eq!(store.indexes().await.unwrap(), [record]);

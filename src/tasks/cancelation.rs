@@ -123,7 +123,7 @@ mod tests {
         new.enqueued_at = T0;
         let mut task = Task::numbered(TaskUid(5), new);
         for (uid, node) in acknowledged.iter().enumerate() {
-            let acknowledgement = Acknowledgement { uid: uid as u32, enqueued_at: Some(T0) };
+            let acknowledgement = Acknowledgement { uid: uid as u32, enqueued_at: Some(T0), shared_by: 1 };
             task.acknowledge(&NodeId::new(node), 0, acknowledgement);
         }
         task

@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn acknowledge(task: &mut Task, node: &str, step: u8) {
-        let acknowledgement = Acknowledgement { uid: 10 + u32::from(step), enqueued_at: Some(T0) };
+        let acknowledgement = Acknowledgement { uid: 10 + u32::from(step), enqueued_at: Some(T0), shared_by: 1 };
         task.acknowledge(&NodeId::new(node), step, acknowledgement);
     }
 

@@ -20,6 +20,9 @@ pub struct NodeTask {
     pub shards: ShardSet,
     /// The node's own number for it, once it has acknowledged it. Until then the leg stands in the node's log.
     pub uid: Option<u32>,
+    /// Writes that share the node's task: then each has added or updated a single document.
+    #[serde(default = "alone", skip_serializing_if = "is_alone")]
+    pub shared_by: u32,
     /// Set when the request went out and no answer came back, and before it goes out, since a crash is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubt: Option<Doubt>,
@@ -55,6 +58,16 @@ pub struct Acknowledgement {
     pub uid: u32,
     /// As the node printed it.
     pub enqueued_at: Option<OffsetDateTime>,
+    /// Writes that share the node's task, each with a single document; 1 if it is the write's own.
+    pub shared_by: u32,
+}
+
+const fn alone() -> u32 {
+    1
+}
+
+fn is_alone(shared_by: &u32) -> bool {
+    *shared_by == alone()
 }
 
 impl NodeTask {
@@ -65,6 +78,7 @@ impl NodeTask {
             step,
             shards,
             uid: None,
+            shared_by: alone(),
             doubt: None,
             lags: false,
             status: TaskStatus::Enqueued,
@@ -91,9 +105,15 @@ impl NodeTask {
         self.uid.is_some() && !self.status.is_final()
     }
 
-    pub(super) fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
+    /// True if the node's task does what other writes ask for as well.
+    pub fn is_shared(&self) -> bool {
+        !is_alone(&self.shared_by)
+    }
+
+    pub fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
         debug_assert!(self.is_undelivered());
         self.uid = Some(acknowledgement.uid);
+        self.shared_by = acknowledgement.shared_by;
         self.enqueued_at = acknowledgement.enqueued_at;
         self.doubt = None;
     }
@@ -109,7 +129,7 @@ impl NodeTask {
         self.status = report.status;
         self.started_at = report.started_at;
         self.finished_at = report.finished_at;
-        self.counts = report.counts;
+        self.counts = if self.is_shared() { Counts::of_one_document(report) } else { report.counts };
         self.error = report.error.clone();
         true
     }

@@ -18,6 +18,14 @@ pub struct Counts {
     pub edited_documents: Option<u64>,
 }
 
+impl Counts {
+    /// What a write has to itself of `report`'s task, which it shares with others: all of them add or update one document.
+    pub(super) fn of_one_document(report: &NodeTaskReport) -> Self {
+        let own = report.counts.indexed_documents.map(|_| u64::from(report.status == TaskStatus::Succeeded));
+        Self { indexed_documents: own, ..Self::default() }
+    }
+}
+
 /// One entry of a node's task list, reduced to what Miroir follows.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -531,7 +531,7 @@ mod tests {
     }
 
     fn acknowledge(task: &mut Task, node: &str, uid: u32) {
-        task.acknowledge(&NodeId::new(node), 0, Acknowledgement { uid, enqueued_at: Some(T0) });
+        task.acknowledge(&NodeId::new(node), 0, Acknowledgement { uid, enqueued_at: Some(T0), shared_by: 1 });
     }
 
     #[test]

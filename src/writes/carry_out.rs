@@ -7,9 +7,11 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::lookup;
+use super::marker;
 use super::order::Turn;
 use super::quorum::Standing;
 use super::request::{node_request, Reach, Spread, Write};
+use super::sharing::{Part as SharedPart, Route};
 use crate::app::App;
 use crate::cluster::{NodeIndex, Placement, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
@@ -174,7 +176,7 @@ impl<'a> Delivering<'a> {
             legs: legs_of(node),
         };
         let nodes = snapshot.topology.node_indexes().map(part).filter(|part| !part.legs.is_empty()).collect();
-        let marker = format!("miroir-{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+        let marker = marker::new();
         let (parts, heads) = (write.payload(), write.heads(&marker));
         Self { app, snapshot, placement, write, parts, heads, marker, nodes }
     }
@@ -293,8 +295,8 @@ impl<'a> Delivering<'a> {
             let id = &self.snapshot.topology.node(part.node).id;
             part.legs.iter().map(|leg| {
                 let mut planned = NodeTask::planned(id.clone(), leg.step, leg.shards.clone());
-                if let Delivery::Acknowledged(Acknowledgement { uid, enqueued_at }) = leg.delivery {
-                    (planned.uid, planned.enqueued_at) = (Some(uid), enqueued_at);
+                if let Delivery::Acknowledged(acknowledgement) = leg.delivery {
+                    planned.acknowledge(acknowledgement);
                 }
                 planned
             })
@@ -317,16 +319,16 @@ impl<'a> Delivering<'a> {
 
     /// Sends all legs of nodes that take live writes: nodes side by side, the legs of one node one after another.
     async fn send(&mut self) {
-        let (app, heads, parts) = (self.app, &self.heads, &self.parts);
-        let sent = self.nodes.iter_mut().filter(|part| part.is_live).map(|Part { node, legs, .. }| async move {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        let (this, app) = (&*self, self.app);
+        let sent = nodes.iter_mut().filter(|part| part.is_live).map(|Part { node, legs, .. }| async move {
             for leg in legs.iter_mut() {
                 if matches!(leg.delivery, Delivery::Acknowledged(_)) {
                     continue;
                 }
-                let of_step: Vec<PayloadPart> = parts.iter().filter(|part| part.step == leg.step).cloned().collect();
-                let request = node_request(&heads[leg.step as usize], &of_step, &leg.shards);
+                // A shared request leaves after this, so that its number is above.
                 let highest = app.logs.highest(*node);
-                leg.delivery = app.scatter.deliver(*node, &request).await;
+                leg.delivery = this.deliver(*node, leg).await;
                 match leg.delivery {
                     Delivery::Acknowledged(acknowledgement) => {
                         if app.logs.acknowledged(*node, highest, acknowledgement.uid) {
@@ -343,6 +345,22 @@ impl<'a> Delivering<'a> {
             }
         });
         join_all(sent).await;
+        self.nodes = nodes;
+    }
+
+    async fn deliver(&self, node: NodeIndex, leg: &Leg) -> Delivery {
+        let (scatter, step) = (&self.app.scatter, &self.write.steps[leg.step as usize]);
+        let of_step = self.parts.iter().filter(|part| part.step == leg.step);
+        if !step.is_shareable {
+            let of_step: Vec<PayloadPart> = of_step.cloned().collect();
+            return scatter.deliver(node, &node_request(&self.heads[leg.step as usize], &of_step, &leg.shards)).await;
+        }
+        debug_assert!(self.write.steps.len() == 1 && leg.shards.len() == 1, "a single document");
+        let document = of_step.map(|part| part.bytes.clone()).collect();
+        let route = Route { node, method: step.method.clone(), path_and_query: step.path_and_query.clone() };
+        let part = SharedPart { marker: self.marker.clone(), document };
+        let send = |request| async move { scatter.deliver(node, &request).await };
+        self.app.shared_requests.deliver(&route, part, send).await
     }
 
     /// Waits some more for late answers, and looks for legs in doubt on their nodes; those that are there count as acknowledged,

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::marker;
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex};
 use crate::scatter::NodeRequest;
@@ -47,7 +48,13 @@ struct ListedTask {
 
 impl ListedTask {
     fn acknowledgement(&self) -> Acknowledgement {
-        Acknowledgement { uid: self.uid, enqueued_at: Some(self.enqueued_at) }
+        let shared_by = self.markers().count().max(1) as u32;
+        Acknowledgement { uid: self.uid, enqueued_at: Some(self.enqueued_at), shared_by }
+    }
+
+    /// Of all the writes whose request it was.
+    fn markers(&self) -> impl Iterator<Item = &str> {
+        marker::all_in(self.custom_metadata.as_deref())
     }
 }
 
@@ -70,6 +77,11 @@ pub async fn find(
     look(app, node, node_uid, head, marker, doubt).await
 }
 
+/// Whether the write's marker tells the node's task of this request from all others.
+pub fn is_marked(head: &RequestHead, marker: &str) -> bool {
+    head.path_and_query.contains(marker)
+}
+
 /// What the node's task list says now.
 ///
 /// Where the route takes `customMetadata` the write's marker names it. Elsewhere it is the oldest one of its index and kind above
@@ -82,7 +94,7 @@ async fn look(
     marker: &str,
     doubt: Doubt,
 ) -> Result<Option<Acknowledgement>, Unknown> {
-    let is_marked = head.path_and_query.contains(marker);
+    let is_marked = is_marked(head, marker);
     let mut oldest_above: Option<Acknowledgement> = None;
     let mut from = None;
     for _ in 0..PAGES_MAX {
@@ -96,7 +108,7 @@ async fn look(
             if doubt.after.is_some_and(|after| task.uid <= after) {
                 return Ok(oldest_above);
             }
-            if is_marked && task.custom_metadata.as_deref() == Some(marker) {
+            if is_marked && task.markers().any(|known| known == marker) {
                 return Ok(Some(task.acknowledgement()));
             }
             if !is_marked {

@@ -222,6 +222,8 @@ impl Replaying<'_> {
             return Ok(known);
         }
         if let Some(doubt) = entry.leg.doubt {
+            // A request that is found by its marker may have been given any number, even one that others share.
+            let floor = floor.filter(|_| !lookup::is_marked(head, &replay.marker));
             let doubt = Doubt { after: doubt.after.max(floor) };
             let found = lookup::find(self.app, self.node, node_uid, head, &replay.marker, doubt).await?;
             if let Some(acknowledgement) = found {

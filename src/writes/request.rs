@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
+use super::marker;
 use crate::cluster::{IndexUid, Shard, ShardSet};
 use crate::scatter::NodeRequest;
 use crate::store::{IndexChange, PayloadPart};
@@ -61,6 +62,9 @@ pub struct Step {
     pub takes_metadata: bool,
     pub shards: ShardSet,
     pub body: StepBody,
+    /// Whether it may share a request with those of other writes: it is the only one of its write, adds or updates a single
+    /// document of at most [`DOCUMENT_BYTES_MAX`](super::DOCUMENT_BYTES_MAX), and nodes find nothing wrong with that.
+    pub is_shareable: bool,
 }
 
 /// What a step's request carries.
@@ -107,11 +111,9 @@ impl Write {
     pub fn heads(&self, marker: &str) -> Vec<RequestHead> {
         let head = |step: &Step| RequestHead {
             method: step.method.to_string(),
-            path_and_query: if step.takes_metadata {
-                let separator = if step.path_and_query.contains('?') { '&' } else { '?' };
-                format!("{}{separator}customMetadata={marker}", step.path_and_query)
-            } else {
-                step.path_and_query.clone()
+            path_and_query: match step.takes_metadata {
+                true => marker::append(&step.path_and_query, [marker].into_iter()),
+                false => step.path_and_query.clone(),
             },
             kind: step.kind,
         };
@@ -171,6 +173,7 @@ mod tests {
             kind: TaskKind::DocumentAdditionOrUpdate,
             takes_metadata: true,
             shards: [Shard(1), Shard(4), Shard(7)].into_iter().collect(),
+            is_shareable: false,
             body: StepBody::Elements(vec![
                 (Shard(1), pieces(&[r#"{"id":1},{"#, r#""id":2}"#])),
                 (Shard(4), pieces(&[r#"{"id":3}"#])),

@@ -292,6 +292,26 @@ impl Fleet {
         documents.collect()
     }
 
+    /// The names that the proxy gave to the writes of each of node `n`'s tasks in `index`.
+    pub fn markers_of(&self, n: usize, index: &str) -> Vec<Vec<String>> {
+        let mut markers = Vec::new();
+        let mut from = String::new();
+        loop {
+            let path = format!("/tasks?indexUids={index}&limit=1000{from}");
+            let page = self.node_client(n).get(&path).expect_status(200);
+            let tasks = page["results"].as_array().expect("tasks");
+            let of_task = |task: &Value| -> Vec<String> {
+                let metadata = task["customMetadata"].as_str().unwrap_or("");
+                metadata.split(',').filter(|marker| !marker.is_empty()).map(str::to_owned).collect()
+            };
+            markers.extend(tasks.iter().map(of_task));
+            match page["next"].as_u64() {
+                Some(next) => from = format!("&from={next}"),
+                None => return markers,
+            }
+        }
+    }
+
     /// Waits until no task is unfinished any more.
     pub fn await_tasks(&self) {
         let unfinished =

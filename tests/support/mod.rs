@@ -9,6 +9,7 @@
 mod both;
 mod client;
 mod fleet;
+mod operation;
 mod process;
 mod receiver;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub use both::Both;
 pub use client::{Answer, Client};
 pub use fleet::{Fleet, FleetOptions};
+pub use operation::Operation;
 pub use process::{descendants, hang_up, is_running, kill, terminate, wait_until, Output};
 pub use receiver::{Received, Receiver};
 
