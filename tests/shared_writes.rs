@@ -141,7 +141,7 @@ fn expect_model(fleet: &Fleet, acknowledged: &BTreeMap<u64, Operation>, replicas
 
 #[test]
 fn writes_that_share_requests_keep_their_order_with_deletions_and_batches() {
-    const WRITES: u64 = 8;
+    const WRITES: u64 = 5;
     for replication_factor in [1, 2] {
         let fleet = fleet(replication_factor);
         let acknowledged = Mutex::new(BTreeMap::new());
