@@ -7,9 +7,6 @@ use crate::error::{ApiError, Code};
 
 /// Routes, with `*` for a part that is a name, and why they are refused. Where a method stands, the route has others too.
 pub const REFUSED: &[(&str, &str)] = &[
-    ("/chats", NO_CHATS),
-    ("/chats/*", NO_CHATS),
-    ("/chats/*/settings", NO_CHATS),
     ("/chats/*/chat/completions", NO_CHATS),
     ("/export", "nodes would export their own shards, with Miroir's fields in them; read the documents instead"),
     ("/dumps", "a dump of one node holds its own shards only, and Miroir does not make one of all nodes yet"),

@@ -57,6 +57,9 @@ pub enum Route {
     Webhooks(Verb),
     /// With its uid as it stands in the path.
     Webhook(String, Verb),
+    Chats,
+    Chat(IndexUid, Verb),
+    ChatSettings(IndexUid, Verb),
     SearchRules(Verb),
     /// With its uid as it stands in the path, percent-decoded.
     SearchRule(String, Verb),
@@ -145,6 +148,9 @@ impl Route {
             (["keys", key], Get | Patch | Delete) => Route::Key(percent_decode(key).into_owned(), verb),
             (["webhooks"], Get | Post) => Route::Webhooks(verb),
             (["webhooks", uid], Get | Patch | Delete) => Route::Webhook(percent_decode(uid).into_owned(), verb),
+            (["chats"], Get) => Route::Chats,
+            (["chats", uid], Get | Delete) => Route::Chat(index(uid)?, verb),
+            (["chats", uid, "settings"], Get | Patch | Delete) => Route::ChatSettings(index(uid)?, verb),
             (["dynamic-search-rules"], Post | Delete) => Route::SearchRules(verb),
             (["dynamic-search-rules", uid], Get | Patch | Delete) => {
                 Route::SearchRule(percent_decode(uid).into_owned(), verb)
@@ -204,6 +210,10 @@ impl Route {
             Route::Webhook(_, Patch) => (Action::WebhooksUpdate, None),
             Route::Webhook(_, Delete) => (Action::WebhooksDelete, None),
             Route::Webhooks(_) | Route::Webhook(..) => (Action::WebhooksGet, None),
+            Route::Chats | Route::Chat(_, Get) => (Action::ChatsGet, None),
+            Route::Chat(..) => (Action::ChatsDelete, None),
+            Route::ChatSettings(_, Get) => (Action::ChatsSettingsGet, None),
+            Route::ChatSettings(..) => (Action::ChatsSettingsUpdate, None),
             Route::SearchRules(Delete) | Route::SearchRule(_, Delete) => (Action::DynamicSearchRulesDelete, None),
             Route::SearchRule(_, Patch) => (Action::DynamicSearchRulesUpdate, None),
             Route::SearchRules(_) | Route::SearchRule(..) => (Action::DynamicSearchRulesGet, None),
@@ -270,6 +280,8 @@ impl Route {
             | Route::Documents(_, verb)
             | Route::Document(_, _, verb)
             | Route::ExperimentalFeatures(verb)
+            | Route::Chat(_, verb)
+            | Route::ChatSettings(_, verb)
             | Route::Tasks(verb) => *verb != Verb::Get,
             Route::SearchRules(verb) => *verb == Verb::Delete,
             Route::SearchRule(_, verb) => *verb != Verb::Get,
@@ -332,6 +344,9 @@ impl Route {
             Route::Key(..) => "/keys/{uid_or_key}",
             Route::Webhooks(_) => "/webhooks",
             Route::Webhook(..) => "/webhooks/{uid}",
+            Route::Chats => "/chats",
+            Route::Chat(..) => "/chats/{uid}",
+            Route::ChatSettings(..) => "/chats/{uid}/settings",
             Route::SearchRules(_) => "/dynamic-search-rules",
             Route::SearchRule(..) => "/dynamic-search-rules/{uid}",
             Route::Admin(route) => route.template(),

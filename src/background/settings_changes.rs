@@ -16,7 +16,7 @@ use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex, TaskUid};
 use crate::settings::sequential::see_through;
-use crate::settings::{changes_settings, check, conclude, features, is_due, rules};
+use crate::settings::{changes_settings, chats, check, conclude, features, is_due, rules};
 
 /// How often it is looked whether something can be done that could not be before.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -150,7 +150,11 @@ impl Desk {
             if !snapshot.state(node).takes_writes() {
                 self.equal.remove(&node);
             } else if self.equal.get(&node) != Some(&snapshot.features_version()) {
-                match features::equalize(app, node).await {
+                let given = match features::equalize(app, node).await {
+                    Ok(()) => chats::give(app, node).await,
+                    Err(later) => Err(later),
+                };
+                match given {
                     Ok(()) => drop(self.equal.insert(node, snapshot.features_version())),
                     Err(later) => log::info!("{later}"),
                 }

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{opened, SharedApp};
 use crate::app::App;
-use crate::settings::{check, features, rules};
+use crate::settings::{chats, check, features, rules};
 
 /// Indexes that are looked at side by side: each costs one small request per node.
 const INDEXES_AT_ONCE: usize = 4;
@@ -56,6 +56,9 @@ async fn look(app: &Arc<App>) {
         for node in app.cluster.snapshot().serving_nodes() {
             if let Err(later) = features::equalize(app, node).await {
                 log::info!("features are compared at the next turn: {later}");
+            }
+            if let Err(later) = chats::equalize(app, node).await {
+                log::info!("chat workspaces are compared at the next turn: {later}");
             }
             if let Err(later) = rules::equalize(app, node).await {
                 log::info!("search rules are compared at the next turn: {later}");

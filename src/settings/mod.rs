@@ -3,11 +3,12 @@
 //! A change is proposed as any other write: it stands in the store, goes to all nodes, and to those that are away by their logs
 //! (`writes`). `conclude` comes after that: it reads the settings back, mends what differs, and commits the new version. `drift`
 //! looks for what was changed behind Miroir's back. `features` are the settings of nodes as a whole, `rules` the
-//! dynamic search rules. Both use `on_nodes`, which reads and mends the settings of single nodes.
+//! dynamic search rules, `chats` the chat workspaces. Both use `on_nodes`, which reads and mends the settings of single nodes.
 //! `canonical` compares settings, `recorded` is the part of them that reading depends on, `sequential` the other way
 //! to propose.
 
 mod canonical;
+pub mod chats;
 mod conclude;
 mod drift;
 pub mod features;
