@@ -280,9 +280,9 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::SearchRule(uid, Verb::Patch) => search_rules::update(app, uid, request, body).await?.into(),
         Route::SearchRule(uid, Verb::Delete) => search_rules::delete(app, uid, request).await?.into(),
         Route::SearchRule(uid, _) => search_rules::get(app, uid).await?.into(),
-        Route::Chats | Route::Chat(_, Verb::Get) | Route::ChatSettings(_, Verb::Get) => {
-            chats::show(app, request).await?.into()
-        }
+        Route::Chats => chats::list(app, request).await?.into(),
+        Route::Chat(_, Verb::Get) => chats::get(app, request).await?.into(),
+        Route::ChatSettings(_, Verb::Get) => chats::settings(app, request).await?.into(),
         Route::Chat(uid, _) => chats::delete(app, uid).await?.into(),
         Route::ChatSettings(uid, Verb::Patch) => chats::update(app, uid, body).await?.into(),
         Route::ChatSettings(uid, _) => chats::reset(app, uid).await?.into(),

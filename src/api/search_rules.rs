@@ -5,8 +5,9 @@
 use bytes::Bytes;
 use http::Method;
 use serde::Deserialize;
-use serde_json::{json, Map, Value};
+use serde_json::{json, Value};
 
+use super::experimental_features::{self, Feature};
 use super::renaming::accept;
 use super::search::worded_by_a_node;
 use super::whole_index::custom_metadata;
@@ -15,7 +16,6 @@ use crate::app::App;
 use crate::cluster::{IndexUid, RuleChange, RuleUpdate, SearchRule, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::scatter::NodeRequest;
-use crate::settings::features;
 use crate::settings::rules::PATH;
 use crate::tasks::{Conclusion, NewTask, TaskKind};
 
@@ -138,18 +138,10 @@ fn rule_uid(uid: &str) -> Result<IndexUid, ApiError> {
 
 /// Refuses an action while the nodes do not serve rules.
 async fn check_feature(app: &App, action: &str) -> Result<(), ApiError> {
-    let nodes = app.cluster.snapshot().serving_nodes();
-    let answer = app.scatter.first_answer(&nodes, &NodeRequest::get(features::PATH)).await?;
-    let features: Map<String, Value> = serde_json::from_slice(&answer.body).map_err(|_| unread())?;
-    if features.get("dynamicSearchRules") == Some(&Value::Bool(true)) {
-        return Ok(());
-    }
-    let message = format!(
-        "{action} requires enabling the `dynamic search rules` experimental feature. See \
-         https://github.com/orgs/meilisearch/discussions/884"
-    );
-    Err(ApiError::new(Code::FeatureNotEnabled, message))
+    experimental_features::check(app, &RULES, action).await
 }
+
+const RULES: Feature = Feature { flag: "dynamicSearchRules", name: "dynamic search rules", discussion: 884 };
 
 fn unread() -> ApiError {
     ApiError::new(Code::Internal, "A node's answer cannot be read.")
