@@ -59,11 +59,15 @@ pub async fn handle(
     let member = match sub_route {
         None => None,
         Some(name) => {
-            let known = SUB_ROUTES.iter().find(|(known, _)| *known == name);
-            let (_, changes) =
-                known.ok_or_else(|| ApiError::new(Code::NotFound, format!("There is no setting `{name}`.")))?;
-            if !matches!(verb, Verb::Get | Verb::Delete) && verb != *changes {
-                return Err(ApiError::new(Code::MethodNotAllowed, format!("The setting `{name}` has no such method.")));
+            match SUB_ROUTES.iter().find(|(known, _)| *known == name) {
+                Some((_, changes)) if verb == *changes || matches!(verb, Verb::Get | Verb::Delete) => {}
+                Some(_) => {
+                    let message = format!("The setting `{name}` has no such method.");
+                    return Err(ApiError::new(Code::MethodNotAllowed, message));
+                }
+                // One of a later version, which changes by either method: only the nodes know by which.
+                None if is_shown_by_nodes(app, uid, name).await? => {}
+                None => return Err(ApiError::new(Code::NotFound, format!("There is no setting `{name}`."))),
             }
             Some(camel_case(name))
         }
@@ -79,6 +83,16 @@ pub async fn handle(
         }
         (_, None) => write(app, request, uid, json_body::object(json_body::read(body).await?)?).await,
     }
+}
+
+/// Whether the nodes have a setting that this sub-route could be of.
+async fn is_shown_by_nodes(app: &App, uid: &IndexUid, name: &str) -> Result<bool, ApiError> {
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !name.split('-').all(is_part) {
+        return Ok(false);
+    }
+    let Ok((snapshot, index)) = app.index(uid) else { return Ok(false) };
+    Ok(of_one_node(app, &snapshot, &index).await?.contains_key(&camel_case(name)))
 }
 
 /// The error that the patch of one member was refused with, as the member's own sub-route words it: the value is the whole
@@ -98,7 +112,7 @@ fn told_of_member(mut error: ApiError, member: &str) -> ApiError {
     error
 }
 
-/// `displayed-attributes` becomes `displayedAttributes`.
+/// `displayed-attributes` becomes `displayedAttributes`. No part may be empty, nor begin with anything beyond ASCII.
 fn camel_case(kebab: &str) -> String {
     let mut parts = kebab.split('-');
     let first = parts.next().unwrap_or_default().to_owned();
@@ -273,6 +287,15 @@ mod tests {
         let recorded = record_patch(&json!({}), &patch);
         assert_eq!(recorded, json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
         assert_eq!(add_own(patch, &recorded)["faceting"]["maxValuesPerFacet"], 100_000);
+    }
+
+    #[test]
+    fn a_sub_route_is_named_as_its_setting_whatever_a_later_version_calls_it() {
+        for (sub_route, member) in
+            [("synonyms", "synonyms"), ("search-cutoff-ms", "searchCutoffMs"), ("some-2-settings", "some2Settings")]
+        {
+            assert_eq!(camel_case(sub_route), member);
+        }
     }
 
     #[test]
