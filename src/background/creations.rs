@@ -44,11 +44,14 @@ impl BackgroundService for Creations {
 
 async fn end_all(app: &App) {
     let mut news = app.tasks.news();
-    while let Err(error) = release_left_behind(app).await {
-        log::error!("writes to new indexes do not end yet, which is tried again: {error}");
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
+    let mut released_at: Option<Instant> = None;
     loop {
+        if released_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+            released_at = Some(Instant::now());
+            if let Err(error) = release_left_behind(app).await {
+                log::error!("writes to new indexes do not end yet, which is tried again: {error}");
+            }
+        }
         for task in app.tasks.creating().into_iter().filter(|task| task.has_been_carried_out()) {
             let ended = match task.creation {
                 Some(InCreation::Creates) if task.is_creation_refused() => undo(app, &task).await,
@@ -63,13 +66,16 @@ async fn end_all(app: &App) {
     }
 }
 
-/// Writes that were stored just when the creation before them ended, and whose process died just then.
+/// Writes that were stored just while the end of the creation before them was: they saw it under way, and it did not see them.
 async fn release_left_behind(app: &App) -> Result<(), StoreError> {
+    let following = app.tasks.followed_where(|task| task.creation == Some(InCreation::Follows));
+    // Looked up later than those that follow them: one that is not there has ended.
     let creating: Vec<IndexUid> = app.tasks.creating().iter().filter_map(|task| task.node_uid().cloned()).collect();
-    let is_left = |task: &Task| {
-        task.creation == Some(InCreation::Follows) && task.node_uid().is_none_or(|uid| !creating.contains(uid))
-    };
-    let left: Vec<TaskUid> = app.tasks.followed_where(is_left).iter().map(|task| task.uid).collect();
+    let is_left = |task: &&Arc<Task>| task.node_uid().is_none_or(|uid| !creating.contains(uid));
+    let left: Vec<TaskUid> = following.iter().filter(is_left).map(|task| task.uid).collect();
+    if left.is_empty() {
+        return Ok(());
+    }
     app.tasks.change(move |changes| left.into_iter().for_each(|uid| changes.task(uid, Task::end_creation))).await?;
     Ok(())
 }
