@@ -44,14 +44,11 @@ impl BackgroundService for Creations {
 
 async fn end_all(app: &App) {
     let mut news = app.tasks.news();
-    let mut released_at: Option<Instant> = None;
+    while let Err(error) = release_left_behind(app).await {
+        log::error!("writes to new indexes do not end yet, which is tried again: {error}");
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
     loop {
-        if released_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
-            released_at = Some(Instant::now());
-            if let Err(error) = release_left_behind(app).await {
-                log::error!("writes to new indexes do not end yet, which is tried again: {error}");
-            }
-        }
         for task in app.tasks.creating().into_iter().filter(|task| task.has_been_carried_out()) {
             let ended = match task.creation {
                 Some(InCreation::Creates) if task.is_creation_refused() => undo(app, &task).await,
@@ -66,7 +63,7 @@ async fn end_all(app: &App) {
     }
 }
 
-/// Writes that were stored just while the end of the creation before them was: they saw it under way, and it did not see them.
+/// Writes that were stored just when the creation before them ended, and whose process died just then.
 async fn release_left_behind(app: &App) -> Result<(), StoreError> {
     let following = app.tasks.followed_where(|task| task.creation == Some(InCreation::Follows));
     // Looked up later than those that follow them: one that is not there has ended.

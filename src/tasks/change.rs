@@ -13,7 +13,7 @@ use super::follow::{Answer, Following};
 use super::registry::TaskRegistry;
 use super::report::NodeTaskReport;
 use super::task::Task;
-use crate::cluster::TaskUid;
+use crate::cluster::{IndexUid, TaskUid};
 use crate::store::{Change, StoreError};
 
 /// Changed tasks over the followed ones, not visible to anybody else yet.
@@ -57,6 +57,11 @@ impl<'a> Changes<'a> {
     /// A task that is followed, as it stands before this commit.
     pub fn followed(&self, uid: TaskUid) -> Option<Arc<Task>> {
         self.following.get(uid)
+    }
+
+    /// Whether the index that nodes call `node_uid` was being created before this commit.
+    pub fn is_being_created(&self, node_uid: &IndexUid) -> bool {
+        self.following.is_being_created(node_uid)
     }
 
     /// The followed tasks that `are_wanted` as they stand before this commit, oldest first. Looks through all of them.

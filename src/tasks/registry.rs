@@ -134,13 +134,16 @@ impl TaskRegistry {
         Ok(task)
     }
 
-    /// The creation that a write follows may have ended well while the write was being stored. One that ends badly waits for it.
+    /// The creation that a write follows may have ended well while the write was being stored. Whether it has is looked up in turn
+    /// with its end, which sees the write or is seen here. One that ends badly waits for the write.
     async fn release_if_created(&self, task: &Task) -> Result<(), StoreError> {
-        let is_over = !task.node_uid().is_some_and(|node_uid| self.following().is_being_created(node_uid));
-        if is_over {
-            let uid = task.uid;
-            self.change(move |changes| changes.task(uid, Task::end_creation)).await?;
-        }
+        let (uid, node_uid) = (task.uid, task.node_uid().cloned());
+        self.change(move |changes| {
+            if !node_uid.is_some_and(|node_uid| changes.is_being_created(&node_uid)) {
+                changes.task(uid, Task::end_creation);
+            }
+        })
+        .await?;
         Ok(())
     }
 
