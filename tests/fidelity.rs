@@ -53,6 +53,7 @@ fn a_cluster_answers_what_one_server_would() {
             index: INDEX.to_owned(),
             queries: QUERIES,
             seed,
+            kinds: Vec::new(),
             differences_max: DIFFERENCES_MAX,
             concurrency: 2,
         };

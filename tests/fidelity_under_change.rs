@@ -35,6 +35,7 @@ fn compare(fleet: &Server, single: &SingleServer) -> Report {
         index: INDEX.to_owned(),
         queries: QUERIES,
         seed: SEED,
+        kinds: Vec::new(),
         differences_max: QUERIES,
         concurrency: 2,
     };

@@ -37,6 +37,8 @@ pub struct Options {
     pub index: String,
     pub queries: usize,
     pub seed: u64,
+    /// Of the queries that the seed gives, those of these kinds alone are asked; all if none is named.
+    pub kinds: Vec<Kind>,
     /// How many differences the report explains; all are counted.
     pub differences_max: usize,
     /// Queries under way at a time.
@@ -59,7 +61,8 @@ pub async fn run(options: Options) -> Result<Report, FidelityError> {
     let single = Client::new(options.single.clone())?;
     let cluster = Client::new(options.cluster.clone())?;
     let corpus = Corpus::read(&single, &options.index).await?;
-    let cases = generate::cases(&corpus, options.queries, options.seed);
+    let mut cases = generate::cases(&corpus, options.queries, options.seed);
+    cases.retain(|case| options.kinds.is_empty() || options.kinds.contains(&case.kind));
     let both = Arc::new(Both { single, cluster, corpus, index: options.index.clone() });
 
     let mut outcomes: Vec<Option<Outcome>> = cases.iter().map(|_| None).collect();

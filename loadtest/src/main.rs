@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use loadtest::client::{Client, Server};
+use loadtest::generate::Kind;
 use loadtest::setup::Content;
 use loadtest::{fidelity, hedging, latency, packages, stub, throughput, writes};
 use serde::Serialize;
@@ -117,6 +118,9 @@ struct Fidelity {
     queries: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Of the queries that the seed gives, ask those of these kinds alone.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    kinds: Vec<Kind>,
     /// The cluster's key.
     #[arg(long, env = "MIROIR_MASTER_KEY")]
     master_key: Option<String>,
@@ -291,6 +295,7 @@ async fn run_fidelity(arguments: Fidelity) -> Result<ExitCode> {
         index: arguments.index,
         queries: arguments.queries,
         seed: arguments.seed,
+        kinds: arguments.kinds,
         differences_max: arguments.differences,
         concurrency: arguments.concurrency,
     };
