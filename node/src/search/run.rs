@@ -19,6 +19,10 @@ use crate::features::Features;
 /// Hits that can be reached by paging, unless the index says otherwise: Meilisearch's default.
 const MAX_TOTAL_HITS_DEFAULT: usize = 1000;
 
+/// Hits that are ranked to count those above a threshold. Meilisearch ranks all; this engine keeps the scores of each, some
+/// hundred bytes, and counts the hits behind so many without looking at them.
+const JUDGED_HITS_MAX: usize = 50_000;
+
 /// A search's answer but for what does not depend on the index.
 pub struct Answered {
     pub answer: Object,
@@ -40,8 +44,11 @@ pub fn search(index: &Index, uid: &str, query: &SearchQuery, features: Features)
         None => None,
     };
     let sort = sort_criteria(query.sort.as_deref().unwrap_or_default(), Code::InvalidSearchSort)?;
-    let search = prepare(index, &rtxn, query, &kind, filter, &sort, &limits)?;
-    let (found, semantic_hit_count) = execute(&search, &kind).map_err(|error| ResponseError::in_index(uid, error))?;
+    let judged = limits.judged(query, query.is_paged(), &kind);
+    let search = prepare(index, &rtxn, query, &kind, filter, &sort, &judged)?;
+    let (mut found, semantic_hit_count) =
+        execute(&search, &kind).map_err(|error| ResponseError::in_index(uid, error))?;
+    limits.cut(&judged, &mut found);
 
     let cuts = WordCuts::of(&reader)?;
     let cuts = cuts.borrowed();
@@ -97,6 +104,27 @@ impl Limits {
         let (offset, limit) = query.window();
         let offset = offset.min(max_total_hits);
         Ok(Self { offset, limit: limit.min(max_total_hits - offset) })
+    }
+
+    /// The hits that must be ranked. Under a `rankingScoreThreshold` the engine counts as a hit whatever it has not ranked, and
+    /// Meilisearch 1.50 ranks all hits up to the page's end, and for an exhaustive total all there are; this engine by itself
+    /// skips what comes before the page and stops behind it.
+    pub fn judged(&self, query: &SearchQuery, is_exhaustive: bool, kind: &SearchKind) -> Self {
+        let Self { offset, limit } = *self;
+        match (query.ranking_score_threshold, kind) {
+            (Some(_), SearchKind::Words) if is_exhaustive => Self { offset: 0, limit: JUDGED_HITS_MAX },
+            (Some(_), SearchKind::Words) => Self { offset: 0, limit: offset + limit },
+            _ => Self { offset, limit },
+        }
+    }
+
+    /// Leaves of the hits that were ranked those that are asked for.
+    pub fn cut(&self, judged: &Self, found: &mut SearchResult) {
+        let start = (self.offset - judged.offset).min(found.documents_ids.len());
+        found.documents_ids.drain(..start);
+        found.document_scores.drain(..start);
+        found.documents_ids.truncate(self.limit);
+        found.document_scores.truncate(self.limit);
     }
 }
 

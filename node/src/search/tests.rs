@@ -273,6 +273,28 @@ fn matching_strategy_attributes_and_threshold_narrow_the_hits() {
     assert_eq!(cities.ids(json!({ "distinct": "country", "filter": "country EXISTS" })), [1, 3, 4, 6]);
 }
 
+/// As 1.50 does: of the hits without the words of the page's first hit the engine would count all that it need not look at.
+#[test]
+fn totals_under_a_threshold_are_of_hits_above_it_up_to_the_pages_end() {
+    let cities = Cities::new();
+    let total = |paging: Value, name: &str| {
+        let mut body = json!({ "q": "paris france", "rankingScoreThreshold": 0.7 });
+        paging.as_object().expect("an object").iter().for_each(|(name, value)| body[name] = value.clone());
+        cities.search(body)[name].clone()
+    };
+    assert_eq!(cities.search(json!({ "q": "paris france" }))["estimatedTotalHits"], 2);
+    assert_eq!(total(json!({}), "estimatedTotalHits"), 1);
+    assert_eq!(total(json!({ "offset": 10 }), "estimatedTotalHits"), 1, "beyond all hits");
+    assert_eq!(total(json!({ "limit": 1 }), "estimatedTotalHits"), 2, "of a full page no more is looked at");
+    assert_eq!(total(json!({ "page": 1, "hitsPerPage": 1 }), "totalHits"), 1, "exhaustive");
+    assert_eq!(total(json!({ "page": 2, "hitsPerPage": 1 }), "totalHits"), 1, "exhaustive, on a later page");
+    let page = |page: u64| {
+        let body = json!({ "q": "paris france", "rankingScoreThreshold": 0.1, "page": page, "hitsPerPage": 1 });
+        cities.search(body)["hits"][0]["id"].clone()
+    };
+    assert_eq!([page(1), page(2)], cities.ids(json!({ "q": "paris france" }))[..2]);
+}
+
 #[test]
 fn custom_ranking_rules_are_in_the_details_with_their_values() {
     let cities = Cities::with_settings(|settings| {

@@ -294,14 +294,16 @@ impl FederatedSearch {
             None => None,
         };
         let limits = Limits { offset: 0, limit: hits_max };
-        let mut search = run::prepare(reader.index, reader.rtxn, query, &kind, filter, &sort, &limits)?;
+        let judged = limits.judged(query, federation.is_paged(), &kind);
+        let mut search = run::prepare(reader.index, reader.rtxn, query, &kind, filter, &sort, &judged)?;
         search
             .scoring_strategy(milli_core::score_details::ScoringStrategy::Detailed)
             .exhaustive_number_hits(federation.is_paged());
         if let Some(distinct) = &federation.distinct {
             search.distinct(distinct.clone());
         }
-        let (result, _) = run::execute(&search, &kind).map_err(|error| ResponseError::in_index(uid, error))?;
+        let (mut result, _) = run::execute(&search, &kind).map_err(|error| ResponseError::in_index(uid, error))?;
+        limits.cut(&judged, &mut result);
         if let Some(vector) = kind.vector().filter(|_| query.retrieve_vectors) {
             self.query_vectors.insert(*position, vector.to_vec());
         }
