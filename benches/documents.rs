@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
-use miroir::documents::{MissingKey, PayloadFormat, PrimaryKeyRule, SplitRules, Splitter};
+use miroir::documents::{MissingKey, PayloadFormat, PlaceRule, PrimaryKeyRule, SplitRules, Splitter};
 
 /// What a connection typically hands over at once.
 const CHUNK_LEN: usize = 64 * 1024;
@@ -43,6 +43,7 @@ fn split(format: PayloadFormat, payload: &[u8]) -> usize {
     let rules = SplitRules {
         primary_key: PrimaryKeyRule::Known("id".to_owned()),
         missing_key: MissingKey::Refuse,
+        places: PlaceRule::Unchecked,
         shard_count: 64,
     };
     let mut splitter = Splitter::new(format, rules);

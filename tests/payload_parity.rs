@@ -164,6 +164,52 @@ fn every_payload_has_the_same_fate_as_on_one_server() {
     assert!((1..=cases.len() / 10).contains(&wanted), "{wanted} of {} differ as wanted", cases.len());
 }
 
+#[test]
+fn every_place_has_the_same_fate_as_on_one_server() {
+    let (cluster, single) = (Cluster::start(ClusterOptions::default()), SingleServer::start());
+    let both = [cluster.client(), single.client()];
+    let places = [
+        r#"null"#,
+        r#"{"lat":1,"lng":-2.5e1}"#,
+        r#"{"lng":"12.5","lat":"-7"}"#,
+        r#"{"lat":900,"lng":1e300}"#,
+        r#"[1,2]"#,
+        r#""1,2""#,
+        r#"{}"#,
+        r#"{"lat":1}"#,
+        r#"{"lng":1}"#,
+        r#"{"lat":1,"lng":2,"b":3,"a":[],"c":"x"}"#,
+        r#"{"b":3,"lat":1,"a":[],"lng":2,"c":"x"}"#,
+        r#"{"lat":"north","lng":2}"#,
+        r#"{"lat":1,"lng":null}"#,
+        r#"{"lat":"inf","lng":"NaN"}"#,
+    ];
+    for client in both {
+        client.succeed(client.patch("/indexes/used/settings", json!({ "filterableAttributes": ["_geo"] })));
+        client.succeed(client.patch("/indexes/free/settings", json!({ "filterableAttributes": ["place"] })));
+    }
+    let documents = |place: &str| {
+        let of = |id: &str, rest: &str| format!(r#"{{"id":"{id}","_geo":{place}{rest}}}"#);
+        let twice = format!(r#"[{},{{"id":"a","text":"later"}}]"#, of("a", ""));
+        [of("a", ""), of("b", r#","text":"t""#), twice]
+    };
+    for place in places {
+        for (index, method) in [("used", "POST"), ("used", "PUT"), ("free", "POST")] {
+            for document in documents(place) {
+                let path = format!("/indexes/{index}/documents?primaryKey=id");
+                let headers = [("content-type", "application/json")];
+                let [got, expected] = both.map(|client| {
+                    let answer = client.send(method, &path, &headers, Some(document.clone().into_bytes()));
+                    let fate = Fate::of(client, answer);
+                    client.succeed(client.send("DELETE", &format!("/indexes/{index}/documents"), &[], None));
+                    fate
+                });
+                assert_eq!(got, expected, "{method} {document} to {index}");
+            }
+        }
+    }
+}
+
 fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).and_then(|()| encoder.finish()).expect("gzip into memory")

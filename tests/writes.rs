@@ -365,3 +365,27 @@ fn a_restarted_proxy_follows_ten_thousand_unfinished_tasks_to_their_end() {
     let found = fleet.client().search("i", json!({ "filter": "version = 3", "limit": 0 }));
     assert_eq!(found["estimatedTotalHits"], TASKS);
 }
+
+/// A node fails all writes of the batch in which it finds a `_geo` that is no place, and replicas make different batches.
+#[test]
+fn a_document_with_a_bad_place_fails_no_other_write_and_leaves_replicas_equal() {
+    let fleet = Fleet::start(&FleetOptions { replication_factor: 2, ..FleetOptions::default() });
+    let client = fleet.client();
+    client.succeed(client.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
+    // Not awaited: what comes after it is judged by it all the same.
+    let settings = client.patch("/indexes/i/settings", json!({ "sortableAttributes": ["_geo"] }));
+    let mut outcomes = vec![(settings.task_uid(), "succeeded")];
+    for n in 0..60_u64 {
+        let (lat, status) = if n % 3 == 0 { (json!("nowhere"), "failed") } else { (json!(n), "succeeded") };
+        let answer = client.post("/indexes/i/documents", json!([{ "id": n, "_geo": { "lat": lat, "lng": 1 } }]));
+        outcomes.push((answer.task_uid(), status));
+    }
+    fleet.await_tasks();
+    for (uid, status) in outcomes {
+        let task = client.get(&format!("/tasks/{uid}")).expect_status(200);
+        assert_eq!(task["status"], status, "{task}");
+    }
+    let copies = copies(&fleet, "i");
+    assert_eq!(copies.len(), 40);
+    assert!(copies.values().all(|(count, _)| *count == 2), "{copies:?}");
+}

@@ -15,9 +15,11 @@ use super::{whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, ShardSet};
 use crate::documents::{
-    ids_from_delete_batch, MissingKey, PayloadError, PayloadFormat, PrimaryKeyRule, SplitBatch, SplitRules, Splitter,
+    ids_from_delete_batch, MissingKey, PayloadError, PayloadFormat, PlaceRule, PrimaryKeyRule, SplitBatch, SplitRules,
+    Splitter,
 };
 use crate::error::{ApiError, Code, ErrorBody};
+use crate::settings::{proposed, uses_places};
 use crate::store::IndexChange;
 use crate::tasks::{NewTask, Outcome, TaskKind};
 use crate::writes::{Reach, Scope, Spread, Step, StepBody, Turn, Write, DOCUMENT_BYTES_MAX};
@@ -93,6 +95,7 @@ pub async fn add(
         },
         // In a conflict the documents are only counted, as Meilisearch counts them before it sees the conflict.
         missing_key: if conflict.is_some() { MissingKey::FailTask } else { app.config.writes.missing_primary_key },
+        places: known.as_ref().map_or_else(PlaceRule::default, |index| place_rule(app, index, verb, &parameters)),
         shard_count: known.map_or(app.config.shards, |index| index.shard_count),
     };
     let shard_count = rules.shard_count;
@@ -100,7 +103,7 @@ pub async fn add(
         Ok(batch) => batch,
         Err(PayloadError::Refused(error)) => return Err(error),
         Err(PayloadError::FailedTask { mut error, document_count }) => {
-            if error.code == Code::Internal.name() {
+            if [Code::Internal, Code::InvalidDocumentGeoField].iter().any(|code| error.code == code.name()) {
                 // The splitter does not know for which index it works.
                 error.message.insert_str(0, &format!("Index `{uid}`: "));
             }
@@ -111,6 +114,21 @@ pub async fn add(
         return failed_task(app, request, uid, &parameters, error, batch.document_count()).await;
     }
     send_batch(app, request, uid, shard_count, verb, &parameters, &batch).await
+}
+
+/// By the settings that the index will have when the documents come to the nodes.
+fn place_rule(app: &App, index: &Index, verb: Verb, parameters: &AddParameters) -> PlaceRule {
+    // Only the nodes know which documents they will leave out.
+    if parameters.skip_creation {
+        return PlaceRule::Unchecked;
+    }
+    let is_changing = app.cluster.snapshot().settings_state(index).is_some_and(|state| !state.changing.is_empty());
+    let used = if is_changing { uses_places(&proposed(app, index)) } else { uses_places(&index.settings) };
+    match verb {
+        _ if !used => PlaceRule::Unchecked,
+        Verb::Put => PlaceRule::InUpdates,
+        _ => PlaceRule::InReplacements,
+    }
 }
 
 async fn split(format: PayloadFormat, rules: SplitRules, body: &mut dyn Body) -> Result<SplitBatch, PayloadError> {

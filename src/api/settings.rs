@@ -16,7 +16,7 @@ use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
-use crate::settings::{pending, record_patch, recorded_part};
+use crate::settings::{proposed, record_patch, recorded_part};
 use crate::store::IndexChange;
 use crate::tasks::{Conclusion, NewTask, Outcome, TaskKind};
 use crate::writes::{Reach, Scope, Spread, StepBody, Write};
@@ -238,14 +238,6 @@ async fn write(
         idempotency: None,
     };
     submit(app, request, write, turn).await
-}
-
-/// The recorded settings as they will be once all changes that have been taken are committed.
-fn proposed(app: &App, index: &Index) -> Value {
-    pending(app, &index.node_uid).iter().fold(index.settings.clone(), |settings, task| match &task.conclusion {
-        Some(Conclusion::Settings { patch }) => record_patch(&settings, patch),
-        _ => settings,
-    })
 }
 
 fn mentions_own_field(attributes: &Value) -> bool {

@@ -174,7 +174,7 @@ pub(super) fn no_single_candidate(candidates: &BTreeSet<String>) -> ErrorBody {
 }
 
 /// JSON as Meilisearch prints it in a message (no spaces), cut to a bearable length.
-fn quote(json: &str) -> String {
+pub(super) fn quote(json: &str) -> String {
     let compact = match json.len() {
         0..=COMPACTED_LENGTH_MAX => {
             serde_json::from_str::<Value>(json).map_or_else(|_| json.to_owned(), |v| v.to_string())

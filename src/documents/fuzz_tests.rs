@@ -131,6 +131,7 @@ fn rules() -> SplitRules {
     SplitRules {
         primary_key: PrimaryKeyRule::Known("id".to_owned()),
         missing_key: MissingKey::FailTask,
+        places: PlaceRule::Unchecked,
         shard_count: SHARD_COUNT,
     }
 }

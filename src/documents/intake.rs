@@ -9,6 +9,7 @@ use super::error::{
 };
 use super::key::{key_candidates, read_header, read_unusual_header, KeyProblem, RepeatedField};
 use super::memory::MemoryShare;
+use super::place::BadPlaces;
 use super::splitter::{MissingKey, PrimaryKeyRule, SplitRules};
 
 /// Why a value was not taken.
@@ -29,6 +30,7 @@ pub(super) struct Intake {
     batch: BatchBuilder,
     key_hashes: Vec<u64>,
     failure: Option<ErrorBody>,
+    bad_places: BadPlaces,
     taken: u64,
     has_fields_for_nodes: bool,
     memory: MemoryShare,
@@ -39,6 +41,7 @@ pub(super) struct Intake {
 impl Intake {
     pub fn new(rules: SplitRules, repeated: RepeatedField) -> Self {
         Self {
+            bad_places: BadPlaces::new(rules.places),
             rules,
             repeated,
             batch: BatchBuilder::default(),
@@ -94,6 +97,7 @@ impl Intake {
                     return Ok(None);
                 }
                 let hash = Shard::hash_of_key(&key);
+                self.bad_places.note(hash, &key, header.place);
                 self.key_hashes.push(hash);
                 Ok(Some(Shard::of_hash(hash, self.rules.shard_count)))
             }
@@ -139,8 +143,8 @@ impl Intake {
     }
 
     pub fn finish(mut self) -> Result<SplitBatch, PayloadError> {
-        if let Some(error) = self.failure {
-            return Err(PayloadError::FailedTask { error, document_count: self.taken });
+        if let Some(error) = self.failure.as_ref().or_else(|| self.bad_places.failure()) {
+            return Err(PayloadError::FailedTask { error: error.clone(), document_count: self.taken });
         }
         self.carried = 0;
         let held = self.held_bytes();

@@ -19,9 +19,10 @@ use crate::reserved::SHARD_FIELD;
 const DOCUMENT_ID_LENGTH_MAX: usize = 511;
 /// Symbol that separates the levels of a nested primary key.
 const LEVEL_SEPARATOR: char = '.';
-/// Beginnings of the names of fields whose values Meilisearch checks only when it carries the write out: places (`_geo`, `_geojson`)
-/// and `_vectors`.
-const FIELDS_FOR_NODES: [&str; 2] = ["_geo", "_vectors"];
+/// The field for a document's place.
+pub(super) const PLACE_FIELD: &str = "_geo";
+/// Beginnings of the names of fields whose values only the nodes check, when they carry the write out: shapes and vectors.
+const FIELDS_FOR_NODES: [&str; 2] = ["_geojson", "_vectors"];
 /// How the name of a field ends, in any case, that may be taken for the primary key.
 const CANDIDATE_ENDING: &str = "id";
 
@@ -41,6 +42,8 @@ pub(super) struct Header<'de> {
     pub has_reserved_field: bool,
     /// The document has a field whose value only nodes check.
     pub has_field_for_nodes: bool,
+    /// What stands in the field `_geo`; the last one if there are several.
+    pub place: Option<&'de RawValue>,
 }
 
 /// Why a document has no usable key.
@@ -124,20 +127,28 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut has_reserved_field, mut has_field_for_nodes) = (false, false);
+        let (mut has_reserved_field, mut has_field_for_nodes, mut place) = (false, false, None);
         // One in every document whose key is not spelled in an odd way.
         let mut on_path: SmallVec<[(OnPath, &'de RawValue); 1]> = SmallVec::new();
         while let Some(field) = map.next_key_seed(FieldSeed { path: self.primary_key })? {
-            let Field::OnPath(step) = field else {
-                has_reserved_field |= field == Field::Reserved;
-                has_field_for_nodes |= field == Field::ForNodes;
-                map.next_value::<T>()?;
-                continue;
+            let step = match field {
+                Field::OnPath(step) => Some(step),
+                Field::Place => None,
+                Field::Reserved | Field::ForNodes | Field::Other => {
+                    has_reserved_field |= field == Field::Reserved;
+                    has_field_for_nodes |= field == Field::ForNodes;
+                    map.next_value::<T>()?;
+                    continue;
+                }
             };
             let value: &RawValue = map.next_value()?;
-            if !step.rest.is_empty() {
+            if step.is_none_or(|step| !step.rest.is_empty()) {
                 T::deserialize(value).map_err(serde::de::Error::custom)?;
             }
+            let Some(step) = step else {
+                place = Some(value);
+                continue;
+            };
             let seen = on_path.iter_mut().find(|(known, _)| *known == step);
             match (seen, self.repeated) {
                 (Some(entry), RepeatedField::LastWins) => entry.1 = value,
@@ -149,7 +160,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
             .into_iter()
             .try_for_each(|(step, value)| follow(value, step.rest, &mut found))
             .and_then(|()| found.ok_or(KeyProblem::Missing));
-        Ok(Header { key, has_reserved_field, has_field_for_nodes })
+        Ok(Header { key, has_reserved_field, has_field_for_nodes, place })
     }
 }
 
@@ -204,6 +215,7 @@ impl<'de> Visitor<'de> for LevelVisitor<'_> {
 enum Field<'p> {
     OnPath(OnPath<'p>),
     Reserved,
+    Place,
     /// Checked by nodes alone.
     ForNodes,
     Other,
@@ -241,6 +253,7 @@ impl<'p> Visitor<'_> for FieldSeed<'p> {
         Ok(match rest_of_path(self.path, name) {
             _ if name == SHARD_FIELD => Field::Reserved,
             Some(rest) => Field::OnPath(OnPath { name_len: name.len(), rest }),
+            None if name == PLACE_FIELD => Field::Place,
             None if FIELDS_FOR_NODES.iter().any(|field| name.starts_with(field)) => Field::ForNodes,
             None => Field::Other,
         })

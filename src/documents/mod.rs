@@ -2,7 +2,7 @@
 //!
 //! What lives here knows JSON, CSV and Meilisearch's rules for document ids, and nothing of nodes, requests or clocks.
 //! A payload is cut into documents (`scan`, `json`, `csv`), each document is checked and its primary key read in one
-//! pass (`intake`, `key`), and its bytes go straight into its shard's buffers (`batch`). No document is ever a tree, and
+//! pass (`intake`, `key`, `place`), and its bytes go straight into its shard's buffers (`batch`). No document is ever a tree, and
 //! the payload is in memory once. Nothing may be sent before all of it has been found good: a write is whole or not at
 //! all, while every node sees only its part of it.
 
@@ -19,6 +19,7 @@ mod intake;
 mod json;
 mod key;
 mod memory;
+mod place;
 #[cfg(test)]
 mod property_tests;
 mod scan;
@@ -34,4 +35,4 @@ pub use format::PayloadFormat;
 pub use ids::{ids_from_delete_batch, shard_of_document_id};
 pub use key::is_document_id;
 pub use memory::{MemoryBudget, MemoryShare};
-pub use splitter::{MissingKey, PrimaryKeyRule, SplitRules, Splitter};
+pub use splitter::{MissingKey, PlaceRule, PrimaryKeyRule, SplitRules, Splitter};

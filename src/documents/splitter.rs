@@ -28,11 +28,25 @@ pub enum MissingKey {
     FailTask,
 }
 
+/// Whether `_geo` must be a place. A node would fail all writes of the batch in which it finds one that is none, and each replica
+/// makes batches of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlaceRule {
+    /// The index neither filters nor sorts by places: `_geo` is a field as any other.
+    #[default]
+    Unchecked,
+    /// In documents that take the place of earlier ones.
+    InReplacements,
+    /// In documents that change fields of earlier ones.
+    InUpdates,
+}
+
 /// How one index's documents are split.
 #[derive(Clone, Debug)]
 pub struct SplitRules {
     pub primary_key: PrimaryKeyRule,
     pub missing_key: MissingKey,
+    pub places: PlaceRule,
     /// The index's number of shards.
     pub shard_count: u32,
 }

@@ -13,14 +13,15 @@ use crate::error::{Code, ErrorBody};
 use crate::reserved::SHARD_FIELD;
 
 const SHARD_COUNT: u32 = 8;
-const JSON: PayloadFormat = PayloadFormat::Json;
-const NDJSON: PayloadFormat = PayloadFormat::Ndjson;
-const CSV: PayloadFormat = PayloadFormat::Csv { delimiter: b',' };
+pub(super) const JSON: PayloadFormat = PayloadFormat::Json;
+pub(super) const NDJSON: PayloadFormat = PayloadFormat::Ndjson;
+pub(super) const CSV: PayloadFormat = PayloadFormat::Csv { delimiter: b',' };
 
 pub(super) fn rules(primary_key: &str) -> SplitRules {
     SplitRules {
         primary_key: PrimaryKeyRule::Known(primary_key.to_owned()),
         missing_key: MissingKey::Refuse,
+        places: PlaceRule::Unchecked,
         shard_count: SHARD_COUNT,
     }
 }
@@ -28,14 +29,13 @@ pub(super) fn rules(primary_key: &str) -> SplitRules {
 #[test]
 fn a_batch_tells_whether_it_has_fields_that_nodes_may_fail_it_for() {
     let has = |format, payload: &str| split(format, rules("id"), payload).unwrap().has_fields_for_nodes();
-    for plain in [r#"{"id":1}"#, r#"{"id":1,"geo":{"_geo":1},"text":"_geo","_vector":[1]}"#] {
+    for plain in [r#"{"id":1,"_geo":null}"#, r#"{"id":1,"geo":{"_geojson":1},"text":"_vectors","_vector":[1]}"#] {
         assert!(!has(JSON, plain), "{plain}");
     }
-    for checked in [r#"{"id":1,"_geo":null}"#, r#"[{"id":1},{"_vectors":{},"id":2}]"#, r#"{"id":1,"\u005fgeojson":{}}"#]
-    {
+    for checked in [r#"[{"id":1},{"_vectors":{},"id":2}]"#, r#"{"id":1,"\u005fgeojson":{}}"#] {
         assert!(has(JSON, checked), "{checked}");
     }
-    assert!(has(CSV, "id,_geo.lat\n1,2\n") && !has(CSV, "id,lat\n1,2\n"));
+    assert!(has(CSV, "id,_geojson\n1,2\n") && !has(CSV, "id,lat\n1,2\n"));
 }
 
 fn inferring() -> SplitRules {

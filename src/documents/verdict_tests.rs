@@ -72,6 +72,7 @@ impl Case {
         SplitRules {
             primary_key: self.parameter("primaryKey").map_or(PrimaryKeyRule::InferFromFirst, PrimaryKeyRule::Known),
             missing_key: MissingKey::FailTask,
+            places: PlaceRule::Unchecked,
             shard_count: 8,
         }
     }

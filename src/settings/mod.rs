@@ -23,12 +23,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::app::App;
-use crate::cluster::IndexUid;
+use crate::cluster::{Index, IndexUid};
 use crate::tasks::{Conclusion, Task};
 
 pub use conclude::conclude;
 pub use drift::check;
-pub use recorded::{record_patch, recorded_part};
+pub use recorded::{record_patch, recorded_part, uses_places};
 
 /// Settings of an index as a node tells them.
 pub type Settings = serde_json::Map<String, serde_json::Value>;
@@ -62,6 +62,14 @@ pub fn pending(app: &App, node_uid: &IndexUid) -> Vec<Arc<Task>> {
     let mut tasks = app.tasks.concluding();
     tasks.retain(|task| changes_settings(task) && task.node_uid() == Some(node_uid));
     tasks
+}
+
+/// The recorded settings as they will be once all changes that have been taken are committed.
+pub fn proposed(app: &App, index: &Index) -> serde_json::Value {
+    pending(app, &index.node_uid).iter().fold(index.settings.clone(), |settings, task| match &task.conclusion {
+        Some(Conclusion::Settings { patch }) => record_patch(&settings, patch),
+        _ => settings,
+    })
 }
 
 /// Whether a task is a change of settings that has not been committed.

@@ -4,20 +4,23 @@ use serde_json::{json, Value};
 
 use super::Settings;
 
-/// The settings that reading depends on, and which are therefore kept in the index's record: what the merge must know, and what
-/// decides how a query is split into words.
-const RECORDED: [&str; 11] = [
+/// The settings that Miroir's own work depends on, and which are therefore kept in the index's record: what the merge must know, what
+/// decides how a query is split into words, and by what documents are judged.
+const RECORDED: [&str; 13] = [
     "dictionary",
     "displayedAttributes",
     "distinctAttribute",
     // For the keys that nodes do not tell.
     "embedders",
     "faceting",
+    // With those to sort by: whether `_geo` must be a place.
+    "filterableAttributes",
     "localizedAttributes",
     "nonSeparatorTokens",
     "pagination",
     "rankingRules",
     "separatorTokens",
+    "sortableAttributes",
     "stopWords",
 ];
 
@@ -32,6 +35,15 @@ pub fn record_patch(recorded: &Value, patch: &Settings) -> Value {
 pub fn recorded_part(patch: &Settings) -> Settings {
     let relevant = patch.iter().filter(|(name, _)| RECORDED.contains(&name.as_str()));
     relevant.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Whether the index filters or sorts by places, so that its nodes take no document whose `_geo` is none. A pattern of attributes does
+/// not say so, even if `_geo` matches it (Meilisearch 1.50).
+pub fn uses_places(recorded: &Value) -> bool {
+    ["filterableAttributes", "sortableAttributes"].iter().any(|setting| {
+        let attributes = recorded.get(setting).and_then(Value::as_array);
+        attributes.is_some_and(|attributes| attributes.iter().any(|attribute| attribute == "_geo"))
+    })
 }
 
 /// JSON merge patch, RFC 7396.
@@ -66,5 +78,18 @@ mod tests {
         let recorded = json!({ "distinctAttribute": "sku", "pagination": { "maxTotalHits": 10 } });
         let patch = object(json!({ "distinctAttribute": null, "pagination": { "maxTotalHits": 20 }, "synonyms": {} }));
         assert_eq!(record_patch(&recorded, &patch), json!({ "pagination": { "maxTotalHits": 20 } }));
+    }
+
+    #[test]
+    fn places_are_used_by_name_alone() {
+        for (settings, used) in [
+            (json!({ "filterableAttributes": ["a", "_geo"] }), true),
+            (json!({ "sortableAttributes": ["_geo"], "filterableAttributes": [] }), true),
+            (json!({ "filterableAttributes": [{ "attributePatterns": ["_geo"] }, "*"] }), false),
+            (json!({ "searchableAttributes": ["_geo"] }), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(uses_places(&settings), used, "{settings}");
+        }
     }
 }
