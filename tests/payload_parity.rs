@@ -188,24 +188,24 @@ fn every_place_has_the_same_fate_as_on_one_server() {
         client.succeed(client.patch("/indexes/used/settings", json!({ "filterableAttributes": ["_geo"] })));
         client.succeed(client.patch("/indexes/free/settings", json!({ "filterableAttributes": ["place"] })));
     }
-    let documents = |place: &str| {
-        let of = |id: &str, rest: &str| format!(r#"{{"id":"{id}","_geo":{place}{rest}}}"#);
-        let twice = format!(r#"[{},{{"id":"a","text":"later"}}]"#, of("a", ""));
-        [of("a", ""), of("b", r#","text":"t""#), twice]
-    };
+    let mut ids = 0..;
     for place in places {
-        for (index, method) in [("used", "POST"), ("used", "PUT"), ("free", "POST")] {
-            for document in documents(place) {
-                let path = format!("/indexes/{index}/documents?primaryKey=id");
-                let headers = [("content-type", "application/json")];
-                let [got, expected] = both.map(|client| {
-                    let answer = client.send(method, &path, &headers, Some(document.clone().into_bytes()));
-                    let fate = Fate::of(client, answer);
-                    client.succeed(client.send("DELETE", &format!("/indexes/{index}/documents"), &[], None));
-                    fate
-                });
-                assert_eq!(got, expected, "{method} {document} to {index}");
-            }
+        let mut twice = || {
+            let id = ids.next().expect("there are enough numbers");
+            [format!(r#"{{"id":{id},"_geo":{place}}}"#), format!(r#"{{"id":"{id}","text":"later"}}"#)]
+        };
+        let once = twice()[0].clone();
+        for (index, method, payload) in [
+            ("used", "POST", once.clone()),
+            ("used", "POST", format!("[{}]", twice().join(","))),
+            ("used", "PUT", format!("[{}]", twice().join(","))),
+            ("free", "POST", once),
+        ] {
+            let path = format!("/indexes/{index}/documents?primaryKey=id");
+            let headers = [("content-type", "application/json")];
+            let body = || Some(payload.clone().into_bytes());
+            let [got, expected] = both.map(|client| Fate::of(client, client.send(method, &path, &headers, body())));
+            assert_eq!(got, expected, "{method} {payload} to {index}");
         }
     }
 }
