@@ -356,3 +356,61 @@ fn statistics_count_each_document_once_whatever_the_copies() {
         fleet.node_client(n).get("/indexes/j").expect_error(404, "index_not_found");
     }
 }
+
+/// Such as the shadow of an index that is being resharded.
+#[test]
+fn an_index_that_nodes_have_beside_those_of_clients_is_seen_by_nobody() {
+    const HIDDEN: &str = "books__reshard_8";
+    let fleet = Fleet::start(&FleetOptions { replication_factor: 2, ..FleetOptions::default() });
+    let client = fleet.client();
+    fill(client, "books", 20, "seen");
+    for n in 0..fleet.node_count() {
+        let node = fleet.node_client(n);
+        node.succeed(node.patch(&format!("/indexes/{HIDDEN}/settings"), json!({ "filterableAttributes": ["kind"] })));
+        fill(&node, HIDDEN, 30, "hidden");
+    }
+
+    for list in ["/indexes", "/stats", "/tasks", "/batches", "/tasks?indexUids=books*", "/_miroir/topology"] {
+        let listed = client.get(list);
+        assert!(!listed.text.contains(HIDDEN), "{list}: {}", listed.text);
+    }
+    assert_eq!(client.get("/indexes").expect_status(200)["total"], 1);
+    assert_eq!(client.get(&format!("/tasks?indexUids={HIDDEN}")).expect_status(200)["total"], 0);
+    assert_eq!(content(client, "books"), ("seen".to_owned(), 20));
+
+    for path in [
+        "",
+        "/stats",
+        "/settings",
+        "/settings/synonyms",
+        "/documents",
+        "/documents/1",
+        "/search?q=hidden",
+        "/similar?id=1&embedder=e",
+    ] {
+        client.get(&format!("/indexes/{HIDDEN}{path}")).expect_error(404, "index_not_found");
+    }
+    for (path, body) in [
+        ("/search", json!({ "q": "hidden" })),
+        ("/facet-search", json!({ "facetName": "kind" })),
+        ("/documents/fetch", json!({})),
+        ("/similar", json!({ "id": 1, "embedder": "e" })),
+        ("/explain", json!({ "q": "hidden" })),
+    ] {
+        client.post(&format!("/indexes/{HIDDEN}{path}"), body).expect_error(404, "index_not_found");
+    }
+    let queries = json!([{ "indexUid": "books" }, { "indexUid": HIDDEN }]);
+    for searches in [json!({ "queries": queries }), json!({ "queries": queries, "federation": {} })] {
+        let error = client.post("/multi-search", searches);
+        assert_eq!(error.code(), Some("index_not_found"), "{}", error.text);
+    }
+    client.fail(client.delete(&format!("/indexes/{HIDDEN}")), "index_not_found");
+    client.fail(client.delete(&format!("/indexes/{HIDDEN}/documents/1")), "index_not_found");
+    client.fail(client.patch(&format!("/indexes/{HIDDEN}"), json!({ "primaryKey": "kind" })), "index_not_found");
+    client.fail(swap(client, json!([{ "indexes": ["books", HIDDEN] }])), "index_not_found");
+    let alias = fleet.admin().put("/_miroir/aliases/live", json!({ "target": HIDDEN }));
+    assert_eq!(alias.code(), Some("index_not_found"), "{}", alias.text);
+    for n in 0..fleet.node_count() {
+        assert_eq!(content(&fleet.node_client(n), HIDDEN), ("hidden".to_owned(), 30));
+    }
+}
