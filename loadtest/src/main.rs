@@ -234,6 +234,12 @@ struct Writes {
     /// The cluster.
     #[arg(long)]
     cluster: String,
+    /// The cluster's nodes, to be sent the same by themselves.
+    #[arg(long, value_delimiter = ',')]
+    nodes: Vec<String>,
+    /// The nodes' key.
+    #[arg(long, env = "MIROIR_NODE_MASTER_KEY")]
+    node_key: Option<String>,
     /// Send the documents of this index of the cluster, repeated under new ids, instead of random words.
     #[arg(long)]
     from_index: Option<String>,
@@ -383,8 +389,10 @@ async fn run_stub(arguments: StubNode) -> Result<ExitCode> {
 }
 
 async fn run_writes(arguments: Writes) -> Result<ExitCode> {
+    let node = |url: String| Server::new(url, arguments.node_key.clone());
     let options = writes::Options {
         single: Server::new(arguments.single, arguments.single_key),
+        nodes: arguments.nodes.into_iter().map(node).collect(),
         cluster: Server::new(arguments.cluster, arguments.master_key),
         documents: arguments.documents,
         batch: arguments.batch,

@@ -1,14 +1,16 @@
 //! What does the way through the cluster cost a write, compared with a single server?
 //!
-//! Two measurements, each of the single server first and then of the cluster, in one run: the same documents in the same batches until
-//! the last task has succeeded, and as many single-document writes as are acknowledged in a given time. Only their ratios mean
-//! something. Every index is made for the measurement and deleted afterwards.
+//! Two measurements, each of the single server first, then of the cluster's nodes by themselves if they are named, then of the cluster, in
+//! one run: the same documents in the same batches until the last task has succeeded, and as many single-document writes as are
+//! acknowledged in a given time. Only their ratios mean something. The nodes by themselves are each sent an equal part of every batch, all
+//! at once: what any proxy before them could reach at best. Every index is made for the measurement and deleted afterwards.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use reqwest::Method;
 use serde::Serialize;
@@ -30,6 +32,8 @@ const LATENCY_US_MAX: u64 = 60_000_000;
 #[derive(Debug, Clone)]
 pub struct Options {
     pub single: Server,
+    /// The cluster's nodes; may be none.
+    pub nodes: Vec<Server>,
     pub cluster: Server,
     pub documents: usize,
     pub batch: usize,
@@ -78,6 +82,8 @@ pub struct WritesReport {
     pub batch: usize,
     pub clients: usize,
     pub single: Written,
+    /// The nodes without a proxy, if they were measured.
+    pub nodes: Option<Written>,
     pub cluster: Written,
     /// The cluster's time divided by the single server's.
     pub bulk_ratio: f64,
@@ -91,29 +97,34 @@ pub async fn run(options: Options) -> Result<WritesReport, WritesError> {
         }
         None => Vec::new(),
     };
-    let batches = Arc::new(batches(&options, &templates));
-    let single = measure(Client::new(options.single.clone())?, &options, &batches).await?;
-    let cluster = measure(Client::new(options.cluster.clone())?, &options, &batches).await?;
+    let single = measure(&[options.single.clone()], &options, &templates).await?;
+    let nodes = match options.nodes.as_slice() {
+        [] => None,
+        nodes => Some(measure(nodes, &options, &templates).await?),
+    };
+    let cluster = measure(&[options.cluster.clone()], &options, &templates).await?;
     Ok(WritesReport {
         documents: options.documents,
         batch: options.batch,
         clients: options.clients,
         bulk_ratio: cluster.bulk_seconds / single.bulk_seconds,
         single,
+        nodes,
         cluster,
     })
 }
 
-/// The documents, as bodies to be sent.
-fn batches(options: &Options, templates: &[Object]) -> Vec<Vec<u8>> {
+/// The documents, as bodies to be sent: of each batch one body for each of `servers` servers.
+fn batches(options: &Options, templates: &[Object], servers: usize) -> Vec<Vec<Vec<u8>>> {
     let mut random = fastrand::Rng::with_seed(options.seed);
     let ids: Vec<usize> = (0..options.documents).collect();
-    let batch = |ids: &[usize]| {
+    let mut part = |ids: &[usize]| {
         let documents: Vec<Value> =
             ids.iter().map(|id| like(templates, *id).unwrap_or_else(|| document(*id, &mut random))).collect();
         Value::from(documents).to_string().into_bytes()
     };
-    ids.chunks(options.batch.max(1)).map(batch).collect()
+    let parts = |batch: &[usize]| batch.chunks(batch.len().div_ceil(servers)).map(&mut part).collect();
+    ids.chunks(options.batch.max(1)).map(parts).collect()
 }
 
 /// A document of an index under another id.
@@ -134,27 +145,29 @@ fn document(id: usize, random: &mut fastrand::Rng) -> Value {
     json!({ "id": id, "title": title, "text": text.join(" "), "price": random.u32(1..10_000), "stock": random.bool() })
 }
 
-async fn measure(client: Client, options: &Options, batches: &[Vec<u8>]) -> Result<Written, WritesError> {
+/// Of one server, or of several that share every batch.
+async fn measure(servers: &[Server], options: &Options, templates: &[Object]) -> Result<Written, WritesError> {
+    let batches = batches(options, templates, servers.len());
+    let clients: Vec<Client> = servers.iter().cloned().map(Client::new).collect::<Result<_, _>>()?;
     let index = format!("loadtest_{:08x}", fastrand::u32(..));
     let path = format!("/indexes/{index}/documents?primaryKey=id");
     let created = json!({ "uid": index, "primaryKey": "id" }).to_string();
-    await_task(&client, send(&client, Method::POST, "/indexes", created).await?).await?;
+    on_each(&clients, Method::POST, "/indexes", &created).await?;
 
     let started = Instant::now();
-    let mut last = None;
+    let mut last = Vec::new();
     for batch in batches {
-        last = Some(send(&client, Method::POST, &path, batch.clone()).await?);
+        let sent = clients.iter().zip(batch).map(|(client, part)| send(client, Method::POST, &path, part));
+        last = try_join_all(sent).await?;
     }
     let acknowledged = started.elapsed();
-    if let Some(last) = last {
-        await_task(&client, last).await?;
-    }
+    try_join_all(clients.iter().zip(last).map(|(client, task)| await_task(client, task))).await?;
     let bulk = started.elapsed();
 
-    let (count, latencies, elapsed) = single_writes(&client, options, &path).await?;
-    await_task(&client, send(&client, Method::DELETE, &format!("/indexes/{index}"), Vec::new()).await?).await?;
+    let (count, latencies, elapsed) = single_writes(&clients, options, &path).await?;
+    on_each(&clients, Method::DELETE, &format!("/indexes/{index}"), "").await?;
     Ok(Written {
-        target: client.url().to_owned(),
+        target: clients.iter().map(Client::url).collect::<Vec<_>>().join(","),
         bulk_seconds: bulk.as_secs_f64(),
         acknowledged_seconds: acknowledged.as_secs_f64(),
         single_writes_per_second: count as f64 / elapsed.as_secs_f64(),
@@ -163,9 +176,18 @@ async fn measure(client: Client, options: &Options, batches: &[Vec<u8>]) -> Resu
     })
 }
 
-/// A closed loop of clients, each of which sends its next write when the last one has been acknowledged.
+/// Has each server do the same, to its end.
+async fn on_each(clients: &[Client], method: Method, path: &str, body: &str) -> Result<(), WritesError> {
+    let done = clients.iter().map(|client| {
+        let method = method.clone();
+        async move { await_task(client, send(client, method, path, body).await?).await }
+    });
+    try_join_all(done).await.map(drop)
+}
+
+/// A closed loop of clients, each of which sends its next write when the last one has been acknowledged; the servers take turns.
 async fn single_writes(
-    client: &Client,
+    servers: &[Client],
     options: &Options,
     path: &str,
 ) -> Result<(u64, Histogram<u64>, Duration), WritesError> {
@@ -178,7 +200,7 @@ async fn single_writes(
     let end = started + Duration::from_secs(options.seconds);
     let mut running = JoinSet::new();
     for n in 0..options.clients.max(1) {
-        let (client, path, next_id) = (client.clone(), path.to_owned(), Arc::clone(&next_id));
+        let (servers, path, next_id) = (servers.to_vec(), path.to_owned(), Arc::clone(&next_id));
         let (mut latencies, seed) = (histogram()?, options.seed + n as u64);
         running.spawn(async move {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -186,7 +208,7 @@ async fn single_writes(
                 let id = next_id.fetch_add(1, Ordering::Relaxed);
                 let body = json!([document(id as usize, &mut random)]).to_string();
                 let sent = Instant::now();
-                send(&client, Method::POST, &path, body).await?;
+                send(&servers[id as usize % servers.len()], Method::POST, &path, body).await?;
                 latencies.saturating_record(u64::try_from(sent.elapsed().as_micros()).unwrap_or(LATENCY_US_MAX));
             }
             Ok::<_, WritesError>(latencies)
@@ -236,15 +258,18 @@ impl fmt::Display for WritesReport {
         )?;
         writeln!(
             out,
-            "{:<34} {:>10} {:>12} {:>12} {:>9} {:>9}",
+            "{:<10} {:>10} {:>12} {:>12} {:>9} {:>9}",
             "target", "bulk s", "of that ack.", "single/s", "p50 ms", "p99 ms"
         )?;
-        for (role, written) in [("single", &self.single), ("cluster", &self.cluster)] {
+        let nodes = self.nodes.iter().map(|nodes| ("nodes", nodes));
+        for (role, written) in
+            std::iter::once(("single", &self.single)).chain(nodes).chain(std::iter::once(("cluster", &self.cluster)))
+        {
             let ms = |us: u64| us as f64 / 1_000.0;
             writeln!(
                 out,
-                "{:<34} {:>10.2} {:>12.2} {:>12.0} {:>9.2} {:>9.2}",
-                format!("{role} {}", written.target),
+                "{:<10} {:>10.2} {:>12.2} {:>12.0} {:>9.2} {:>9.2}",
+                role,
                 written.bulk_seconds,
                 written.acknowledged_seconds,
                 written.single_writes_per_second,
@@ -265,6 +290,7 @@ mod tests {
         let server = || Server::new("http://127.0.0.1:1", None);
         let options = |seed| Options {
             single: server(),
+            nodes: Vec::new(),
             cluster: server(),
             documents: 25,
             batch: 10,
@@ -273,11 +299,17 @@ mod tests {
             seed,
             from_index: None,
         };
-        let made = batches(&options(7), &[]);
-        assert_eq!(made, batches(&options(7), &[]));
-        assert_ne!(made, batches(&options(8), &[]));
-        let count =
-            |batch: &Vec<u8>| serde_json::from_slice::<Vec<Value>>(batch).map_or(0, |documents| documents.len());
-        assert_eq!(made.iter().map(count).collect::<Vec<_>>(), [10, 10, 5]);
+        let made = batches(&options(7), &[], 1);
+        assert_eq!(made, batches(&options(7), &[], 1));
+        assert_ne!(made, batches(&options(8), &[], 1));
+        let counts = |batch: &Vec<Vec<u8>>| -> Vec<usize> {
+            batch
+                .iter()
+                .map(|part| serde_json::from_slice::<Vec<Value>>(part).map_or(0, |documents| documents.len()))
+                .collect()
+        };
+        assert_eq!(made.iter().map(counts).collect::<Vec<_>>(), [[10], [10], [5]]);
+        let shared = batches(&options(7), &[], 3);
+        assert_eq!(shared.iter().map(counts).collect::<Vec<_>>(), [[4, 4, 2], [4, 4, 2], [2, 2, 1]]);
     }
 }

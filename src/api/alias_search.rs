@@ -4,8 +4,9 @@ use bytes::Bytes;
 use serde_json::{json, Map, Value};
 
 use super::federated_search::{one_list, Federation};
+use super::members::Members;
 use super::multi_search::Query;
-use super::search_request::{Members, SearchRequest};
+use super::search_request::SearchRequest;
 use super::{search_query_string, whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
 use crate::auth::Rights;

@@ -15,10 +15,11 @@ use serde_json::{json, Value};
 
 use super::frequency;
 use super::index_read::IndexRead;
+use super::members::Members;
 use super::multi_search::{groups_of, index_of, Query, PATH};
 use super::read_kinds::FEDERATED_SEARCH;
 use super::search::{foreign_filter, merge_failed, merged};
-use super::search_request::{Members, SearchRequest, LIMIT_DEFAULT};
+use super::search_request::{SearchRequest, LIMIT_DEFAULT};
 use super::{facts, reserved_attributes, supplement, Answer};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, Snapshot};

@@ -28,6 +28,7 @@ mod index_read;
 mod indexes;
 pub mod json_body;
 mod keys;
+mod members;
 mod multi_search;
 mod query_string;
 mod query_words;

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 use serde_json::{json, Value};
 
-use super::search_request::raw;
+use super::members::raw;
 
 /// The members of the body that asks for the same, or `None` where Meilisearch would refuse the parameters.
 pub(super) fn to_members(query_string: &str) -> Option<Vec<(String, Box<RawValue>)>> {

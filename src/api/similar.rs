@@ -10,10 +10,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::document_list::canonical_id;
 use super::index_read::IndexRead;
+use super::members::Members;
 use super::multi_search::is_refusal;
 use super::read_kinds::{DOCUMENTS, SIMILAR};
 use super::search::{foreign_filter, merged, worded_by_a_node};
-use super::search_request::{Members, SearchRequest, Supplement};
+use super::search_request::{SearchRequest, Supplement};
 use super::whole_index::index_path;
 use super::{facts, query_string, restriction, whole_body, Answer, Body, Request, Verb};
 use crate::app::App;

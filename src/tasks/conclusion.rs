@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::task::{Outcome, Task};
+use super::new_task::Outcome;
+use super::task::Task;
 use crate::cluster::{IndexUid, Renaming, RuleChange};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use time::OffsetDateTime;
 
 use super::kind::{TaskKind, TaskStatus};
 use super::leg::NodeTask;
+use super::new_task::{Replay, RequestHead};
 use super::report::Counts;
-use super::task::{Replay, RequestHead, Task};
+use super::task::Task;
 use crate::cluster::{NodeId, ShardSet};
 use crate::error::{Code, ErrorBody};
 use crate::store::PayloadId;

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::creation::InCreation;
 use super::leg::NodeTask;
+use super::new_task::NewTask;
 use super::report::NodeTaskReport;
-use super::task::{NewTask, Task};
+use super::task::Task;
 use crate::cluster::{IndexUid, NodeId, TaskUid};
 
 /// Node tasks asked for in one request: its query string stays near 2 KiB, well within what servers accept.
