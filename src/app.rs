@@ -15,6 +15,7 @@ use crate::conf::{Config, ConfigView};
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::rollover::Rollovers;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
 use crate::settings::sequential::Withheld;
 use crate::settings::{features, rules, SettingsLocks};
@@ -43,6 +44,8 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// Who is told of tasks that have ended.
     pub webhooks: Arc<Webhooks>,
+    /// Policies by which indexes give way to new ones.
+    pub rollovers: Rollovers,
     /// How the records of indexes change.
     pub catalog: Catalog,
     /// Changes of settings that go to one node after another.
@@ -115,6 +118,8 @@ impl App {
         for task in tasks.followed_where(|_| true) {
             cluster.publish(|snapshot| showing(snapshot, &task));
         }
+        let rollovers = Rollovers::open(store.as_ref()).await?;
+        metrics.rollover_policies.set(rollovers.all().len() as i64);
         let catalog = Catalog::new(Arc::clone(&cluster));
         let limits = LegLimits {
             read_timeout: config.scatter.node_timeout,
@@ -145,6 +150,7 @@ impl App {
             metrics,
             gate,
             webhooks,
+            rollovers,
             catalog,
             withheld: Withheld::default(),
             changing_features: Default::default(),

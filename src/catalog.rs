@@ -8,7 +8,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::cluster::{change_aliases, AliasAction, AliasError, Cluster, Index, IndexUid, Snapshot};
+use crate::cluster::{change_aliases, AliasAction, AliasError, AliasTable, Cluster, Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::store::{Change, IndexChange, IndexRecord, Store, StoreError};
 
@@ -30,24 +30,31 @@ impl Catalog {
         Self { cluster, amending: Mutex::default() }
     }
 
-    /// Changes aliases, all at once or not at all, and returns the epoch from which requests go by them. No index comes or goes
-    /// meanwhile.
+    /// Changes aliases, all at once or not at all, with `also` in the same commit, and returns the epoch from which requests go by
+    /// them. No index comes or goes meanwhile. `check` sees the aliases before and after, and may refuse.
     pub async fn change_aliases(
         &self,
         store: &dyn Store,
         actions: &[AliasAction],
         history_max: usize,
+        check: impl FnOnce(&AliasTable, &AliasTable) -> Result<(), AliasError>,
+        also: Vec<Change>,
     ) -> Result<u64, ApiError> {
         let _amending = self.amending.lock().await;
         let snapshot = self.cluster.snapshot();
         let is_index = |uid: &IndexUid| snapshot.index(uid).is_some() || snapshot.index_for_writes(uid).is_some();
         let before = snapshot.aliases();
         let after = change_aliases(before, actions, is_index, history_max, OffsetDateTime::now_utc())?;
+        check(before, &after)?;
         let gone = before.keys().filter(|name| !after.contains_key(*name)).cloned().map(Change::DeleteAlias);
         let new = after.values().filter(|alias| before.get(&alias.name) != Some(alias)).cloned().map(Change::PutAlias);
         let changes: Vec<Change> = gone.chain(new).collect();
+        let are_changed = !changes.is_empty();
+        let changes: Vec<Change> = changes.into_iter().chain(also).collect();
         if !changes.is_empty() {
             store.apply(changes).await?;
+        }
+        if are_changed {
             self.cluster.publish(|snapshot| snapshot.with_aliases(after));
         }
         Ok(self.cluster.snapshot().epoch)
@@ -103,6 +110,7 @@ impl From<AliasError> for ApiError {
                 Code::MiroirInvalidAlias
             }
             AliasError::ShadowsIndex(_) | AliasError::StillTargeted { .. } => Code::MiroirAliasConflict,
+            AliasError::OfSeveral(_) | AliasError::Managed { .. } => Code::MiroirAliasManaged,
         };
         ApiError::new(code, error.to_string())
     }

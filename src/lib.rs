@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod proxy;
 pub mod reload;
 pub mod reserved;
+pub mod rollover;
 pub mod scatter;
 pub mod server;
 pub mod settings;

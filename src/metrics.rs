@@ -39,6 +39,10 @@ pub struct Metrics {
     pub idempotency_requests: IntCounterVec,
     pub query_plan_narrowing: IntCounterVec,
     pub alias_changes: IntCounterVec,
+    pub rollovers: IntCounterVec,
+    pub rollover_deletions: IntCounter,
+    pub rollover_failures: IntCounterVec,
+    pub rollover_policies: IntGauge,
     pub settings_changes: IntCounterVec,
     pub settings_drift: IntCounter,
     pub settings_repairs: IntCounterVec,
@@ -156,6 +160,25 @@ impl Metrics {
                 Opts::new("miroir_alias_changes_total", "Requests that change aliases: changed, refused"),
                 &["outcome"],
             )?,
+            rollovers: IntCounterVec::new(
+                Opts::new(
+                    "miroir_rollover_total",
+                    "Rollovers that came to their end, by trigger: first, max_docs, max_age, max_size_gb",
+                ),
+                &["trigger"],
+            )?,
+            rollover_deletions: IntCounter::new(
+                "miroir_rollover_deleted_indexes_total",
+                "Indexes that were deleted at the end of their retention",
+            )?,
+            rollover_failures: IntCounterVec::new(
+                Opts::new(
+                    "miroir_rollover_failures_total",
+                    "What a policy could not do, to be tried again: look, create, configure, flip, retire, delete",
+                ),
+                &["step"],
+            )?,
+            rollover_policies: IntGauge::new("miroir_rollover_policies", "Rollover policies that there are")?,
             settings_changes: IntCounterVec::new(
                 Opts::new("miroir_settings_changes_total", "Changes of settings that ended: committed, failed"),
                 &["outcome"],
@@ -223,6 +246,10 @@ impl Metrics {
         self.registry.register(Box::new(self.node_data_lost.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;
         self.registry.register(Box::new(self.alias_changes.clone()))?;
+        self.registry.register(Box::new(self.rollovers.clone()))?;
+        self.registry.register(Box::new(self.rollover_deletions.clone()))?;
+        self.registry.register(Box::new(self.rollover_failures.clone()))?;
+        self.registry.register(Box::new(self.rollover_policies.clone()))?;
         self.registry.register(Box::new(self.settings_changes.clone()))?;
         self.registry.register(Box::new(self.settings_drift.clone()))?;
         self.registry.register(Box::new(self.settings_repairs.clone()))?;

@@ -13,8 +13,8 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use crate::background::{
-    Creations, HealthChecks, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs, SettingsChanges,
-    SettingsDrift, SharedApp, Startup, TaskReconciliation, WebhookCalls,
+    Creations, HealthChecks, IndexRollovers, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs,
+    SettingsChanges, SettingsDrift, SharedApp, Startup, TaskReconciliation, WebhookCalls,
 };
 use crate::conf::Config;
 use crate::proxy::Proxy;
@@ -82,12 +82,14 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let drift = server.add_service(background_service("drift", SettingsDrift::new(Arc::clone(&app))));
     let keys = server.add_service(background_service("keys", KeyRefresh::new(Arc::clone(&app))));
     let webhooks = server.add_service(background_service("webhooks", WebhookCalls::new(Arc::clone(&app))));
+    let rollovers = server.add_service(background_service("rollovers", IndexRollovers::new(Arc::clone(&app))));
     let reload = server.add_service(background_service("reload", Reload::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
-    for dependent in
-        [&health, &tasks, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &reload, &proxy, &metrics]
-    {
+    for dependent in [
+        &health, &tasks, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &rollovers, &reload,
+        &proxy, &metrics,
+    ] {
         dependent.add_dependency(&startup);
     }
     log::info!("Miroir {} listens on {address}, metrics on {metrics_address}", env!("CARGO_PKG_VERSION"));

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{json, Value};
-use support::{programs, Client, Cluster, ClusterOptions, Fleet, FleetOptions};
+use support::{make_alias_of_several, programs, Client, Cluster, ClusterOptions, Fleet, FleetOptions};
 
 /// Flips under load: enough to meet every order of events. `MIROIR_TEST_ALIAS_FLIPS` asks for more.
 const FLIPS_DEFAULT: u64 = 1_000;
@@ -145,8 +145,7 @@ fn an_alias_for_several_indexes_is_not_written() {
     for index in ["one", "two"] {
         fill(client, index, 2, index);
     }
-    let alias = admin.put("/_miroir/aliases/all", json!({ "targets": ["one", "two"] })).expect_status(201);
-    assert_eq!((&alias["kind"], &alias["targets"]), (&json!("multi"), &json!(["one", "two"])));
+    make_alias_of_several(&admin, "all", &["one", "two"]);
     let refused = [
         client.post("/indexes/all/documents", json!([{ "id": 1 }])),
         client.delete("/indexes/all/documents/1"),
@@ -172,7 +171,7 @@ fn an_alias_for_several_indexes_is_searched_as_one() {
     for (index, from, kind) in [("old", 0, "old"), ("new", 100, "new"), ("both", 0, "old"), ("both", 100, "new")] {
         client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(from, 30, kind)));
     }
-    admin.put("/_miroir/aliases/all", json!({ "targets": ["old", "new"] })).expect_status(201);
+    make_alias_of_several(&admin, "all", &["old", "new"]);
     for search in [
         json!({ "q": "word", "sort": ["id:desc"], "limit": 7, "offset": 5 }),
         json!({ "q": "word", "sort": ["id:asc"], "filter": "n = 3" }),
@@ -216,7 +215,7 @@ fn an_alias_for_several_indexes_is_read_as_one() {
     for (index, from, kind) in [("old", 0, "old"), ("new", 100, "new"), ("both", 0, "old"), ("both", 100, "new")] {
         client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(from, 30, kind)));
     }
-    admin.put("/_miroir/aliases/all", json!({ "targets": ["old", "new"] })).expect_status(201);
+    make_alias_of_several(&admin, "all", &["old", "new"]);
 
     // Sorted lists are in one order; ids are unique, so that it is the only one.
     for query in [

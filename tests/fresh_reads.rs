@@ -47,7 +47,8 @@ fn reads() -> Vec<Asked> {
 
 #[test]
 fn every_kind_of_read_goes_by_nodes_that_have_the_settings_it_asks_for() {
-    let settings = "  settings_drift_check: { interval_ms: 300, auto_repair: false }\n".to_owned();
+    let settings =
+        "  settings_drift_check: { interval_ms: 300, auto_repair: false }\n  ilm: { enabled: true }\n".to_owned();
     let fleet = Fleet::start(&FleetOptions { settings, ..FleetOptions::default() });
     let client = fleet.client();
     for index in ["a", "b"] {
@@ -59,7 +60,7 @@ fn every_kind_of_read_goes_by_nodes_that_have_the_settings_it_asks_for() {
         let document = |n: u32| json!({ "id": n, "name": format!("name{n}"), "kind": "x", "_vectors": { "e": [f64::from(n), 1.0] } });
         client.succeed(client.post(&format!("/indexes/{index}/documents"), (0..40).map(document).collect()));
     }
-    fleet.admin().put("/_miroir/aliases/all", json!({ "targets": ["a", "b"] })).expect_status(201);
+    support::make_alias_of_several(&fleet.admin(), "all", &["a", "b"]);
     for asked in reads() {
         let answer = read(client, &asked, 1);
         assert_eq!(answer.status, 200, "{asked:?}: {}", answer.text);

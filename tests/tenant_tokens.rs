@@ -159,7 +159,7 @@ fn an_alias_leads_around_no_rule() {
     let tenants = Tenants::start();
     let admin = tenants.cluster.admin();
     admin.put("/_miroir/aliases/cinema", json!({ "target": "films" })).expect_status(201);
-    admin.put("/_miroir/aliases/all", json!({ "targets": ["films", "books"] })).expect_status(201);
+    support::make_alias_of_several(&admin, "all", &["films", "books"]);
     let rules = json!({ "films": { "filter": "tenant = 1" }, "books": { "filter": "tenant = 0" }, "*": null });
     let client = tenants.client(json!({ "searchRules": rules }));
     assert_eq!(ids(&client.search("cinema", json!({}))["hits"]), [1, 3, 5]);

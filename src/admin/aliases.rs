@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::api::{delete_index, whole_body, Answer, Body, Request, Verb};
 use crate::app::App;
-use crate::cluster::{Alias, AliasAction, AliasKind, IndexUid};
+use crate::cluster::{refuse_to_operators, Alias, AliasAction, AliasKind, IndexUid};
 use crate::error::{ApiError, Code};
 
 /// Actions of one request.
@@ -95,13 +95,19 @@ fn one(app: &App, name: &IndexUid) -> Result<Answer, ApiError> {
 }
 
 async fn change(app: &App, actions: &[AliasAction]) -> Result<u64, ApiError> {
-    let changed = app.catalog.change_aliases(app.store.as_ref(), actions, app.config.aliases.history).await;
+    let policies = app.rollovers.hold().await;
+    let check = |before: &_, after: &_| {
+        refuse_to_operators(before, after, |name| policies.owner(name).map(|policy| policy.to_string()))
+    };
+    let history_max = app.config.aliases.history;
+    let changed = app.catalog.change_aliases(app.store.as_ref(), actions, history_max, check, Vec::new()).await;
     let outcome = if changed.is_ok() { "changed" } else { "refused" };
     app.metrics.alias_changes.with_label_values(&[outcome]).inc();
     changed
 }
 
-/// What an alias is to stand for: `target`, one index, or `targets`, several that are searched as one.
+/// What an alias is to stand for: `target`, one index, or `targets`, several that are searched as one. Those are understood, to be
+/// refused for what they are.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Meaning {

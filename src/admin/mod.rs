@@ -1,6 +1,7 @@
 //! The `/_miroir` API: what operators see of the cluster.
 
 mod aliases;
+mod rollover_policies;
 
 use futures_util::future::join_all;
 use serde_json::{json, Value};
@@ -12,6 +13,7 @@ use crate::error::ApiError;
 use crate::scatter::NodeRequest;
 
 pub use aliases::AliasRoute;
+pub use rollover_policies::RolloverRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRoute {
@@ -19,6 +21,7 @@ pub enum AdminRoute {
     Config,
     Ready,
     Reload,
+    Rollover(RolloverRoute),
     Task(TaskUid),
     Topology,
     Version,
@@ -29,6 +32,7 @@ impl AdminRoute {
     pub fn recognise(segments: &[&str], verb: Verb) -> Option<Self> {
         match segments {
             ["aliases", rest @ ..] => AliasRoute::recognise(rest, verb).map(AdminRoute::Aliases),
+            ["rollover-policies", rest @ ..] => RolloverRoute::recognise(rest, verb).map(AdminRoute::Rollover),
             ["reload"] if verb == Verb::Post => Some(AdminRoute::Reload),
             _ if verb != Verb::Get => None,
             ["config"] => Some(AdminRoute::Config),
@@ -41,7 +45,11 @@ impl AdminRoute {
     }
 
     pub fn writes(&self) -> bool {
-        matches!(self, AdminRoute::Aliases(route) if route.writes())
+        match self {
+            AdminRoute::Aliases(route) => route.writes(),
+            AdminRoute::Rollover(route) => route.writes(),
+            _ => false,
+        }
     }
 
     pub fn template(&self) -> &'static str {
@@ -50,6 +58,7 @@ impl AdminRoute {
             AdminRoute::Config => "/_miroir/config",
             AdminRoute::Ready => "/_miroir/ready",
             AdminRoute::Reload => "/_miroir/reload",
+            AdminRoute::Rollover(route) => route.template(),
             AdminRoute::Task(_) => "/_miroir/tasks/{uid}",
             AdminRoute::Topology => "/_miroir/topology",
             AdminRoute::Version => "/_miroir/version",
@@ -63,12 +72,14 @@ pub async fn answer(
     request: &Request<'_>,
     body: &mut dyn Body,
 ) -> Result<Answer, ApiError> {
-    if let AdminRoute::Aliases(route) = route {
-        return aliases::answer(app, route, request, body).await;
+    match route {
+        AdminRoute::Aliases(route) => return aliases::answer(app, route, request, body).await,
+        AdminRoute::Rollover(route) => return rollover_policies::answer(app, route, body).await,
+        _ => {}
     }
     let snapshot = app.cluster.snapshot();
     Ok(match route {
-        AdminRoute::Aliases(_) => unreachable!("answered above, without holding a snapshot"),
+        AdminRoute::Aliases(_) | AdminRoute::Rollover(_) => unreachable!("answered above, without holding a snapshot"),
         AdminRoute::Config => Answer::json(200, &app.view.load().to_json()),
         AdminRoute::Ready => ready(app, &snapshot),
         AdminRoute::Reload => Answer::json(200, &json!({ "changed": app.reload().await? })),

@@ -104,6 +104,26 @@ impl<'v> Place<'v> {
         Ok(Some(members.iter().map(place)))
     }
 
+    /// A whole number from 0.
+    pub fn count(&self) -> Result<u64, ApiError> {
+        self.value.as_u64().ok_or_else(|| self.of_wrong_type("a positive integer"))
+    }
+
+    pub fn number(&self) -> Result<f64, ApiError> {
+        self.value.as_f64().ok_or_else(|| self.of_wrong_type("a number"))
+    }
+
+    /// The members of an object as they are.
+    pub fn object(&self) -> Result<&'v Map<String, Value>, ApiError> {
+        self.value.as_object().ok_or_else(|| self.of_wrong_type("an object"))
+    }
+
+    /// The error for a member of this object that there is not.
+    pub fn unknown_member(&self, name: &str, accepted: &[&str]) -> ApiError {
+        let expected = expected_one_of(name, accepted);
+        ApiError::new(self.code, format!("Unknown field `{name}` inside `{}`: {expected}", self.path))
+    }
+
     fn of_wrong_type(&self, expected: &str) -> ApiError {
         let (path, found) = (&self.path, described(self.value));
         ApiError::new(self.code, format!("Invalid value type at `{path}`: expected {expected}, but found {found}"))

@@ -72,7 +72,9 @@ pub use coalescing::SearchesUnderWay;
 pub use document_by_id::DocumentRead;
 pub use idempotency::{IdempotencyKey, KeysUnderWay};
 pub use route::{Access, Route, Verb};
-pub use whole_index::delete_index;
+pub use settings::change_for_us as change_settings_for_us;
+pub use stats::size_of;
+pub use whole_index::{create_index_for_us, delete_index};
 
 /// What a handler sees of a request.
 #[derive(Clone, Copy)]
@@ -89,6 +91,22 @@ pub struct Request<'a> {
     pub over_fetch: Option<&'a str>,
     /// Set while a write is carried out under a client's `Idempotency-Key`.
     pub keyed: Option<&'a KeyedRequest<'a>>,
+}
+
+impl<'a> Request<'a> {
+    /// What Miroir does by itself, as a handler sees it.
+    pub fn of_ours(method: &'a Method, rights: &'a Rights) -> Self {
+        Self {
+            method,
+            path_and_query: "",
+            query: None,
+            content_type: None,
+            rights,
+            min_settings_version: None,
+            over_fetch: None,
+            keyed: None,
+        }
+    }
 }
 
 impl Request<'_> {

@@ -11,7 +11,8 @@ use super::search::worded_by_a_node;
 use super::whole_index::{accepted, index_missing, index_path, node_path, submit, to_all, turn, Creation};
 use super::{facts, json_body, Answer, Body, Request, Verb};
 use crate::app::App;
-use crate::cluster::{Index, IndexUid, Snapshot};
+use crate::auth::Rights;
+use crate::cluster::{Index, IndexUid, Snapshot, TaskUid};
 use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
@@ -238,6 +239,16 @@ async fn write(
         idempotency: None,
     };
     submit(app, request, write, turn).await
+}
+
+/// Changes settings of an index that exists, for Miroir itself, and says by which task.
+pub async fn change_for_us(app: &App, uid: &IndexUid, patch: Map<String, Value>) -> Result<TaskUid, ApiError> {
+    let rights = Rights::everything();
+    let request = Request::of_ours(&Method::PATCH, &rights);
+    let accepted = write(app, &request, uid, patch).await?;
+    let summary: Value = serde_json::from_slice(&accepted.body).unwrap_or_default();
+    let task = summary["taskUid"].as_u64().and_then(|uid| u32::try_from(uid).ok());
+    task.map(TaskUid).ok_or_else(|| ApiError::new(Code::Internal, "A change of settings has no task."))
 }
 
 fn mentions_own_field(attributes: &Value) -> bool {

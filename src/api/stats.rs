@@ -19,6 +19,7 @@ use crate::cluster::{Index, IndexUid, NodeIndex, Shard, Snapshot};
 use crate::error::{ApiError, Code};
 use crate::merge::documents::total_of_list;
 use crate::reserved::SHARD_FIELD;
+use crate::rollover::IndexSize;
 use crate::scatter::NodeRequest;
 
 #[derive(Deserialize)]
@@ -118,6 +119,13 @@ pub async fn number_of_documents(app: &App, index: &Index) -> Result<u64, ApiErr
     } else {
         Err(shards_unavailable(&missing))
     }
+}
+
+/// What an index holds, as far as its shards and nodes can say.
+pub async fn size_of(app: &App, index: &Index) -> Result<IndexSize, ApiError> {
+    let (stats, _) = of_index(app, &app.cluster.snapshot(), index).await?;
+    let number = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or(0);
+    Ok(IndexSize { documents: number("numberOfDocuments"), bytes: number("rawDocumentDbSize") })
 }
 
 async fn count_documents(app: &App, snapshot: &Snapshot, index: &Index) -> Result<(u64, Vec<Shard>), ApiError> {

@@ -14,13 +14,13 @@ use super::json_body;
 use super::query_string::{self, percent_encode};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{free_node_uid, AliasError, Index, IndexUid, Shard, ShardSet, Snapshot};
+use crate::cluster::{free_node_uid, AliasError, Index, IndexUid, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
 use crate::store::{IndexChange, IndexRecord};
-use crate::tasks::{NewTask, Outcome, Task, TaskKind, CREATION_STEPS};
+use crate::tasks::{Idempotency, NewTask, Outcome, Task, TaskKind, CREATION_STEPS};
 use crate::writes::{carry_out, settled, Reach, Scope, Spread, Step, StepBody, Turn, Write};
 
 /// How often a write that waits for a swap looks whether it has been carried out.
@@ -134,11 +134,13 @@ pub struct Creation {
 }
 
 impl Creation {
-    /// The error is that of the client's task: a node has an index of that name that is not Miroir's, and keeps it as it is.
+    /// The error is that of the client's task: a node has an index of that name that is not Miroir's, and keeps it as it is, or an
+    /// alias has come to have the name.
     ///
     /// Documents or settings would create an index on a node by themselves, but also change one that was there before, and nobody
     /// would know which it was: so the first request is always the creation, which a node that has the index refuses.
     pub async fn of(app: &App, uid: &IndexUid, primary_key: Option<&str>) -> Result<Self, ErrorBody> {
+        refuse_if_alias(app, uid).map_err(|error| error.body)?;
         let shard_count = app.config.shards;
         let snapshot = app.cluster.snapshot();
         let creating = app.tasks.creating();
@@ -167,6 +169,25 @@ impl Creation {
             is_frozen: false,
         };
         Ok(Self { steps, record })
+    }
+
+    /// The write that creates the index and does nothing else.
+    fn into_write(self, uid: &IndexUid, primary_key: Option<&str>) -> Write {
+        let Self { steps, record } = self;
+        Write {
+            kind: TaskKind::IndexCreation,
+            reach: Reach::WholeIndex,
+            index_uid: uid.clone(),
+            node_uid: record.node_uid().clone(),
+            shard_count: record.shard_count,
+            details: json!({ "primaryKey": primary_key }),
+            custom_metadata: None,
+            steps,
+            change: Some(IndexChange::Put(record)),
+            spread: Spread::SideBySide,
+            conclusion: None,
+            idempotency: None,
+        }
     }
 }
 
@@ -210,29 +231,34 @@ pub async fn create_index(
     request: &Request<'_>,
     turn: Turn,
 ) -> Result<Answer, ApiError> {
-    let details = json!({ "primaryKey": primary_key });
-    let Creation { steps, record } = match Creation::of(app, uid, primary_key).await {
-        Ok(creation) => creation,
+    match Creation::of(app, uid, primary_key).await {
+        Ok(creation) => submit(app, request, creation.into_write(uid, primary_key), turn).await,
         Err(error) => {
             let task = NewTask::settled(TaskKind::IndexCreation, Some(uid.clone()), Outcome::Failed(error));
-            return accepted(app, request, task.with_details(details)).await;
+            accepted(app, request, task.with_details(json!({ "primaryKey": primary_key }))).await
         }
-    };
-    let write = Write {
-        kind: TaskKind::IndexCreation,
-        reach: Reach::WholeIndex,
-        index_uid: uid.clone(),
-        node_uid: record.node_uid().clone(),
-        shard_count: record.shard_count,
-        details,
-        custom_metadata: None,
-        steps,
-        change: Some(IndexChange::Put(record)),
-        spread: Spread::SideBySide,
-        conclusion: None,
-        idempotency: None,
-    };
-    submit(app, request, write, turn).await
+    }
+}
+
+/// Creates an index for Miroir itself, under a key by which the store leads to the task, and says which that is. Nothing is done if
+/// there is an index, or an alias, of that name.
+pub async fn create_index_for_us(
+    app: &App,
+    uid: &IndexUid,
+    primary_key: Option<&str>,
+    key: &str,
+) -> Result<TaskUid, ApiError> {
+    refuse_if_alias(app, uid)?;
+    let turn = turn(app, uid, Scope::Whole).await?;
+    if app.index_for_writes(uid).is_some() {
+        return Err(ApiError::new(Code::IndexAlreadyExists, format!("Index `{uid}` already exists.")));
+    }
+    let creation = Creation::of(app, uid, primary_key).await;
+    let creation = creation.map_err(|error| ApiError { status: Code::IndexAlreadyExists.status(), body: error })?;
+    let mut write = creation.into_write(uid, primary_key);
+    // Nobody sends it twice, so there is nothing to compare.
+    write.idempotency = Some(Idempotency { key: key.to_owned(), digest: [0; 32] });
+    Ok(carry_out(app, write, turn).await?.task.uid)
 }
 
 pub async fn delete_all(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
@@ -313,11 +339,17 @@ pub fn refuse_if_targeted(app: &App, uid: &IndexUid) -> Result<(), ApiError> {
     }
 }
 
-/// An index must not have the name of an alias, by which nobody would reach it.
+/// An index must not have the name of an alias, by which nobody would reach it, nor one that a policy is about to make an alias of.
 pub fn refuse_if_alias(app: &App, uid: &IndexUid) -> Result<(), ApiError> {
     match app.cluster.snapshot().alias(uid) {
         Some(_) => Err(ApiError::new(Code::MiroirAliasConflict, format!("`{uid}` is the name of an alias."))),
-        None => Ok(()),
+        None => match app.rollovers.owner(uid) {
+            Some(policy) => {
+                let message = format!("`{uid}` is to be the name of an alias, of rollover policy `{policy}`.");
+                Err(ApiError::new(Code::MiroirAliasConflict, message))
+            }
+            None => Ok(()),
+        },
     }
 }
 

@@ -52,15 +52,8 @@ enum AliasCommand {
     },
     /// One alias with its last flips, as JSON
     Get { name: String },
-    /// Make an alias stand for an index, or for several that are searched as one
-    Set {
-        name: String,
-        #[arg(required = true)]
-        indexes: Vec<String>,
-        /// An alias that is only searched, even if it stands for a single index now
-        #[arg(long)]
-        multi: bool,
-    },
+    /// Make an alias stand for an index. Those for several are made by rollover policies
+    Set { name: String, index: String },
     /// Remove an alias; the index stays
     Delete { name: String },
 }
@@ -127,11 +120,8 @@ fn alias(cli: &Cli, command: &AliasCommand) -> anyhow::Result<ExitCode> {
             }
         }
         AliasCommand::Get { name } => println!("{:#}", get(cli, &format!("/_miroir/aliases/{name}"))?),
-        AliasCommand::Set { name, indexes, multi } => {
-            let meaning = match indexes.as_slice() {
-                [index] if !multi => json!({ "target": index }),
-                _ => json!({ "targets": indexes }),
-            };
+        AliasCommand::Set { name, index } => {
+            let meaning = json!({ "target": index });
             let alias = send(cli, "PUT", &format!("/_miroir/aliases/{name}"), Some(&meaning))?;
             println!("{name}: version {}", alias["version"]);
         }

@@ -91,6 +91,12 @@ pub enum AliasError {
     TooManyTargets(IndexUid),
     #[error("Index `{index}` cannot be deleted or renamed: alias `{name}` stands for it.")]
     StillTargeted { name: IndexUid, index: IndexUid },
+    #[error(
+        "Alias `{0}` is, or would be, one for several indexes; those are made and changed by rollover policies alone."
+    )]
+    OfSeveral(IndexUid),
+    #[error("Alias `{name}` belongs to rollover policy `{policy}`, which alone changes it; delete the policy first.")]
+    Managed { name: IndexUid, policy: String },
 }
 
 /// The table after all of `actions`. `history_max` flips are remembered of each alias.
@@ -171,6 +177,27 @@ pub fn change_aliases(
     Ok(changed)
 }
 
+/// What an operator may not make of the aliases: one for several indexes, which is a rollover policy's work, nor anything of one
+/// that belongs to a policy. An alias for several that is nobody's may be deleted.
+pub fn refuse_to_operators(
+    before: &AliasTable,
+    after: &AliasTable,
+    owner: impl Fn(&IndexUid) -> Option<String>,
+) -> Result<(), AliasError> {
+    let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
+    for name in names {
+        if let Some(policy) = owner(name) {
+            return Err(AliasError::Managed { name: name.clone(), policy });
+        }
+        let is_of_several = |alias: Option<&Alias>| alias.is_some_and(|alias| alias.kind == AliasKind::Multi);
+        let after = after.get(name);
+        if is_of_several(after) || after.is_some() && is_of_several(before.get(name)) {
+            return Err(AliasError::OfSeveral(name.clone()));
+        }
+    }
+    Ok(())
+}
+
 fn flipped(
     before: Option<&Alias>,
     name: IndexUid,
@@ -241,6 +268,32 @@ mod tests {
         assert!(change(&moved, std::slice::from_ref(&deleting)).is_ok());
         let name = uid("a");
         assert_eq!(change(&table, &[deleting]).unwrap_err(), AliasError::StillTargeted { name, index: uid("idx1") });
+    }
+
+    #[test]
+    fn operators_neither_make_nor_change_aliases_for_several_indexes_nor_those_of_policies() {
+        let table =
+            change(&AliasTable::new(), &[set("a", &["idx1"]), set("m", &["idx1", "idx2"]), set("own", &["idx1"])]);
+        let table = table.unwrap();
+        let tried = |action: AliasAction| {
+            let after = change(&table, &[action]).unwrap();
+            refuse_to_operators(&table, &after, |name| (name.as_str() == "own").then(|| "p".to_owned()))
+        };
+        let of_several = |name: &str| Err(AliasError::OfSeveral(uid(name)));
+        assert_eq!(tried(set("new", &["idx1", "idx2"])), of_several("new"));
+        assert_eq!(tried(set("a", &["idx1", "idx2"])), of_several("a"));
+        assert_eq!(tried(add("m", "idx3")), of_several("m"));
+        assert_eq!(tried(remove("m", "idx1")), of_several("m"));
+        assert_eq!(tried(set("m", &["idx1"])), of_several("m"));
+        assert_eq!(tried(AliasAction::Delete { name: uid("m") }), Ok(()));
+        let managed = Err(AliasError::Managed { name: uid("own"), policy: "p".to_owned() });
+        assert_eq!(tried(set("own", &["idx2"])), managed);
+        assert_eq!(tried(AliasAction::Delete { name: uid("own") }), managed);
+        for allowed in
+            [set("a", &["idx2"]), set("b", &["idx1"]), AliasAction::Delete { name: uid("a") }, set("own", &["idx1"])]
+        {
+            assert_eq!(tried(allowed.clone()), Ok(()), "{allowed:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ mod snapshot;
 pub(crate) mod tests_support;
 mod topology;
 
-pub use aliases::{change_aliases, Alias, AliasAction, AliasError, AliasKind, AliasTable, Flip};
+pub use aliases::{
+    change_aliases, refuse_to_operators, Alias, AliasAction, AliasError, AliasKind, AliasTable, Flip, TARGETS_MAX,
+};
 pub use covering_set::{CoveringLeg, CoveringSet, Preference};
 pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};

@@ -19,6 +19,9 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config) {
     check_listeners(reader, config);
     check_times(reader, config);
     check_sizes(reader, config);
+    if config.ilm.enabled && !config.aliases.enabled {
+        reader.problem("miroir.ilm.enabled", "needs miroir.aliases.enabled: a rollover is a change of aliases");
+    }
 }
 
 fn check_nodes(reader: &Reader<'_>, config: &Config) {

@@ -82,6 +82,7 @@ pub struct Config {
     pub settings_broadcast: SettingsBroadcastConfig,
     pub settings_drift_check: SettingsDriftCheckConfig,
     pub aliases: AliasesConfig,
+    pub ilm: IlmConfig,
     pub webhooks: WebhooksConfig,
     pub explain: ExplainConfig,
 }
@@ -177,6 +178,18 @@ pub struct AliasesConfig {
     pub enabled: bool,
     /// Flips that are remembered of each alias.
     pub history: usize,
+}
+
+/// Rolling time-series indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IlmConfig {
+    /// Whether policies can be made, and are carried out.
+    pub enabled: bool,
+    pub check_interval: Duration,
+    /// An index that is newer is never deleted.
+    pub safety_lock: Duration,
+    /// Series that one check gives a new index; the others wait for the next.
+    pub rollovers_per_check_max: usize,
 }
 
 /// Whom webhooks may call.

@@ -10,8 +10,8 @@ use http::Uri;
 use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
-    AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, MetricsConfig, MultiSearchConfig,
-    NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig,
+    AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, IlmConfig, MetricsConfig,
+    MultiSearchConfig, NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig,
     SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, VectorSearchConfig,
     WebhooksConfig, WritesConfig,
 };
@@ -112,6 +112,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
         settings_drift_check: section.section("settings_drift_check", settings_drift_check),
         aliases: section.section("aliases", aliases),
+        ilm: section.section("ilm", ilm),
         webhooks: section.section("webhooks", webhooks),
         explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
     }
@@ -315,6 +316,15 @@ fn aliases(section: &Section<'_, '_>) -> AliasesConfig {
     AliasesConfig {
         enabled: section.truth("enabled", true),
         history: section.number("history", 10, 0..=1_000) as usize,
+    }
+}
+
+fn ilm(section: &Section<'_, '_>) -> IlmConfig {
+    IlmConfig {
+        enabled: section.truth("enabled", false),
+        check_interval: Duration::from_secs(section.number("check_interval_s", 60, 1..=86_400)),
+        safety_lock: Duration::from_secs(section.number("safety_lock_older_than_days", 7, 0..=36_500) * 86_400),
+        rollovers_per_check_max: section.number("max_rollovers_per_check", 10, 1..=1_000) as usize,
     }
 }
 

@@ -137,7 +137,7 @@ impl DataDir {
         text += &format!(
             "  task_store: {{ backend: sqlite, path: miroir.db }}\n  admin: {{ enabled: true, api_key: {} }}\n  server: {{ \
              bind: 127.0.0.1, port: {port} }}\n  metrics: {{ bind: 127.0.0.1, port: {metrics_port} }}\n  health: \
-             {HEALTH}\n  webhooks: {{ allow_private_networks: true }}\n",
+             {HEALTH}\n  webhooks: {{ allow_private_networks: true }}\n  ilm: {{ enabled: true, check_interval_s: 5 }}\n",
             quoted(&plan.admin_key)
         );
         write_private(&self.configuration(), text.as_bytes())

@@ -333,18 +333,21 @@ codes! {
 
     // Miroir's own.
     MiroirAliasConflict "miroir_alias_conflict" InvalidRequest 409 "An alias and an index would have the same name, or an alias still stands for the index.";
+    MiroirAliasManaged "miroir_alias_managed" InvalidRequest 409 "The alias is made and changed by rollover policies alone: it is for several indexes, or belongs to one.";
     MiroirAliasNotFound "miroir_alias_not_found" InvalidRequest 404 "There is no alias with this name.";
     MiroirIdempotencyKeyReused "miroir_idempotency_key_reused" InvalidRequest 409 "The `Idempotency-Key` stands for another write already.";
     MiroirIndexFrozen "miroir_index_frozen" System 503 "The nodes' settings of the index differ and cannot be made equal; writes are refused until they are.";
     MiroirInvalidAlias "miroir_invalid_alias" InvalidRequest 400 "The change of aliases cannot be read, or comes to an alias that cannot be.";
     MiroirInvalidAuth "miroir_invalid_auth" Auth 401 "A route under `/_miroir` needs the admin key, as bearer or in `X-Admin-Key`.";
     MiroirInvalidIdempotencyKey "miroir_invalid_idempotency_key" InvalidRequest 400 "The `Idempotency-Key` cannot be one.";
+    MiroirInvalidRolloverPolicy "miroir_invalid_rollover_policy" InvalidRequest 400 "The rollover policy cannot be; the message names the field.";
     MiroirMultiAliasNotWritable "miroir_multi_alias_not_writable" InvalidRequest 409 "The alias stands for several indexes, which can be read by it and not written.";
     MiroirNoQuorum "miroir_no_quorum" System 503 "Too few replicas can take the write; try again.";
     MiroirNotSupported "miroir_not_supported" InvalidRequest 501 "Miroir does not serve this route or this option.";
     MiroirPrimaryKeyRequired "miroir_primary_key_required" InvalidRequest 400 "Documents cannot be dealt out to shards without their primary key.";
     MiroirReloadRefused "miroir_reload_refused" InvalidRequest 409 "The configuration file was not applied; the message says why.";
     MiroirReservedField "miroir_reserved_field" InvalidRequest 400 "A name that begins with `_miroir_` is Miroir's own.";
+    MiroirRolloverPolicyNotFound "miroir_rollover_policy_not_found" InvalidRequest 404 "There is no rollover policy with this name.";
     MiroirSettingsDiverged "miroir_settings_diverged" System 503 "A change of settings could not be brought to all nodes.";
     MiroirSettingsVersionStale "miroir_settings_version_stale" System 503 "Too few nodes are known to have the settings version that `X-Miroir-Min-Settings-Version` asks for.";
     MiroirShardUnavailable "miroir_shard_unavailable" System 503 "No replica of some shard can be reached; try again.";

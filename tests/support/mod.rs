@@ -12,6 +12,7 @@ mod fleet;
 mod operation;
 mod process;
 mod receiver;
+mod rollover;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub use fleet::{Fleet, FleetOptions};
 pub use operation::Operation;
 pub use process::{descendants, hang_up, is_running, kill, terminate, wait_until, Output};
 pub use receiver::{Received, Receiver};
+pub use rollover::{make_alias_of_several, progress};
 
 /// How long a cluster may take to be ready, in a debug build on a busy machine.
 pub const START_PATIENCE: Duration = Duration::from_secs(90);
