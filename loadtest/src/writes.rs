@@ -97,12 +97,12 @@ pub async fn run(options: Options) -> Result<WritesReport, WritesError> {
         }
         None => Vec::new(),
     };
-    let single = measure(&[options.single.clone()], &options, &templates).await?;
+    let single = measure(std::slice::from_ref(&options.single), &options, &templates).await?;
     let nodes = match options.nodes.as_slice() {
         [] => None,
         nodes => Some(measure(nodes, &options, &templates).await?),
     };
-    let cluster = measure(&[options.cluster.clone()], &options, &templates).await?;
+    let cluster = measure(std::slice::from_ref(&options.cluster), &options, &templates).await?;
     Ok(WritesReport {
         documents: options.documents,
         batch: options.batch,
