@@ -11,11 +11,13 @@
 //! | [`print`] | from the tree to text that reads as the same tree |
 //! | [`narrowing`] | which shards can hold what a filter matches |
 //! | [`reserved_names`] | a filter that names no field of Miroir's own |
+//! | [`template`] | a filter with places for who asks |
 
 mod grammar;
 pub mod narrowing;
 mod print;
 pub mod reserved_names;
+pub mod template;
 
 #[cfg(test)]
 mod fuzz_tests;
