@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::api::{KeysUnderWay, SearchesUnderWay};
-use crate::auth::{Gate, Secrets};
+use crate::auth::{Gate, Secrets, SessionLimits};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, SearchRules, Snapshot, Topology};
 use crate::conf::{Config, ConfigView};
@@ -42,6 +42,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub gate: Arc<Gate>,
+    /// How often who is given a token of the search UI.
+    pub session_limits: SessionLimits,
     /// Who is told of tasks that have ended.
     pub webhooks: Arc<Webhooks>,
     /// Policies by which indexes give way to new ones.
@@ -149,6 +151,7 @@ impl App {
             tasks,
             metrics,
             gate,
+            session_limits: SessionLimits::default(),
             webhooks,
             rollovers,
             catalog,

@@ -52,6 +52,7 @@ pub struct Metrics {
     pub webhook_waiting: IntGauge,
     pub query_plan_one_node: IntCounter,
     pub explain_requests: IntCounterVec,
+    pub search_ui_sessions: IntCounterVec,
 }
 
 impl Metrics {
@@ -212,6 +213,13 @@ impl Metrics {
                 Opts::new("miroir_explain_requests_total", "Searches explained, and whether they were run too"),
                 &["executed"],
             )?,
+            search_ui_sessions: IntCounterVec::new(
+                Opts::new(
+                    "miroir_search_ui_sessions_total",
+                    "Requests for a token of the search UI: given, refused, limited, unknown_index",
+                ),
+                &["outcome"],
+            )?,
             registry,
         };
         metrics.register()?;
@@ -242,6 +250,7 @@ impl Metrics {
         self.registry.register(Box::new(self.query_plan_narrowing.clone()))?;
         self.registry.register(Box::new(self.query_plan_one_node.clone()))?;
         self.registry.register(Box::new(self.explain_requests.clone()))?;
+        self.registry.register(Box::new(self.search_ui_sessions.clone()))?;
         self.registry.register(Box::new(self.replica_log_entries.clone()))?;
         self.registry.register(Box::new(self.node_data_lost.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;

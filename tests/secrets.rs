@@ -29,9 +29,26 @@ fn files_of_the_proxy(folder: &Path) -> String {
     contents
 }
 
+/// What tokens of the search UI are signed with, now and before, and what pages share.
+const SEARCH_UI_SECRETS: [&str; 4] = [
+    "the-search-ui-secret-of-this-fleet",
+    "the-search-ui-secret-that-was-before",
+    "the-key-that-pages-share",
+    "the-key-that-pages-shared-before",
+];
+
+fn fleet_with_search_ui() -> Fleet {
+    let [secret, previous, shared, shared_previous] = SEARCH_UI_SECRETS;
+    let settings = format!(
+        "  search_ui:\n    enabled: true\n    jwt_secret: {secret}\n    jwt_secret_previous: {previous}\n    indexes: [i]\n    \
+         access: shared_key\n    shared_key: {shared}\n    shared_key_previous: {shared_previous}\n"
+    );
+    Fleet::start(&FleetOptions { groups: vec![2], replication_factor: 2, settings, ..FleetOptions::default() })
+}
+
 #[test]
 fn no_secret_is_found_in_logs_metrics_files_or_answers() {
-    let mut fleet = fleet();
+    let mut fleet = fleet_with_search_ui();
     let master = fleet.client().clone();
     let key = master.post("/keys", json!({ "actions": ["*"], "indexes": ["*"], "expiresAt": null })).expect_status(201);
     let value = key["key"].as_str().unwrap().to_owned();
@@ -44,6 +61,11 @@ fn no_secret_is_found_in_logs_metrics_files_or_answers() {
         Client::new(&fleet.url, Some("a.b.c")),
     ];
     master.succeed(master.post("/indexes/i/documents", json!([{ "id": 1 }])));
+    let with_shared_key = Client::with_header(&fleet.url, "x-search-ui-key", SEARCH_UI_SECRETS[2]);
+    let session = with_shared_key.get("/_miroir/ui/search/i/session").expect_status(200);
+    let token = session["token"].as_str().unwrap().to_owned();
+    let clients = clients.into_iter().chain([with_shared_key, Client::new(&fleet.url, Some(&token))]);
+    let clients: Vec<Client> = clients.collect();
     let mut seen = String::new();
     let mut look = |answer: &Answer| seen += &shown(answer);
     let paths = [
@@ -63,6 +85,7 @@ fn no_secret_is_found_in_logs_metrics_files_or_answers() {
         "/_miroir/ready",
         "/_miroir/config",
         "/_miroir/topology",
+        "/_miroir/ui/search/none/session",
         "/_miroir/version",
         "/_miroir/tasks/0",
         "/_miroir/no-such-route",
@@ -75,6 +98,7 @@ fn no_secret_is_found_in_logs_metrics_files_or_answers() {
     }
     let config = fleet.admin().get("/_miroir/config").expect_status(200);
     assert_eq!(config["miroir"]["master_key"], "********");
+    assert_eq!(config["miroir"]["search_ui"]["jwt_secret"], "********");
     assert_eq!(config["miroir"]["nodes"].as_array().unwrap().len(), 2);
 
     // What goes wrong is written down too, and keys that clients name in paths or present.
@@ -97,7 +121,8 @@ fn no_secret_is_found_in_logs_metrics_files_or_answers() {
             && files.contains("Default Search API Key")
             && seen.contains("miroir_requests")
     );
-    for secret in Fleet::secrets().into_iter().chain([value.as_str()]) {
+    let secrets = Fleet::secrets().into_iter().chain(SEARCH_UI_SECRETS).chain([value.as_str(), token.as_str()]);
+    for secret in secrets {
         for (place, text) in [("logs", &logs), ("files", &files), ("answers", &seen)] {
             let at = text.find(secret);
             assert!(at.is_none(), "`{secret}` is in the {place}: ...{}", context(text, at.unwrap_or_default()));

@@ -2,13 +2,14 @@
 
 mod aliases;
 mod rollover_policies;
+mod search_ui;
 
 use futures_util::future::join_all;
 use serde_json::{json, Value};
 
 use crate::api::{Answer, Body, Request, Verb};
 use crate::app::App;
-use crate::cluster::{CoveringSet, NodeIndex, Shard, ShardSet, Snapshot, TaskUid};
+use crate::cluster::{CoveringSet, IndexUid, NodeIndex, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::ApiError;
 use crate::scatter::NodeRequest;
 
@@ -22,6 +23,8 @@ pub enum AdminRoute {
     Ready,
     Reload,
     Rollover(RolloverRoute),
+    /// With the index, or alias, that there is to be a token for.
+    SearchUiSession(IndexUid),
     Task(TaskUid),
     Topology,
     Version,
@@ -39,6 +42,7 @@ impl AdminRoute {
             ["ready"] => Some(AdminRoute::Ready),
             ["tasks", uid] => uid.parse().ok().map(TaskUid).map(AdminRoute::Task),
             ["topology"] => Some(AdminRoute::Topology),
+            ["ui", "search", index, "session"] => IndexUid::parse(index).ok().map(AdminRoute::SearchUiSession),
             ["version"] => Some(AdminRoute::Version),
             _ => None,
         }
@@ -59,6 +63,7 @@ impl AdminRoute {
             AdminRoute::Ready => "/_miroir/ready",
             AdminRoute::Reload => "/_miroir/reload",
             AdminRoute::Rollover(route) => route.template(),
+            AdminRoute::SearchUiSession(_) => "/_miroir/ui/search/{index}/session",
             AdminRoute::Task(_) => "/_miroir/tasks/{uid}",
             AdminRoute::Topology => "/_miroir/topology",
             AdminRoute::Version => "/_miroir/version",
@@ -83,6 +88,7 @@ pub async fn answer(
         AdminRoute::Config => Answer::json(200, &app.view.load().to_json()),
         AdminRoute::Ready => ready(app, &snapshot),
         AdminRoute::Reload => Answer::json(200, &json!({ "changed": app.reload().await? })),
+        AdminRoute::SearchUiSession(index) => search_ui::session(app, index, request)?,
         AdminRoute::Task(uid) => Answer::json(200, &app.tasks.get(*uid).await?.breakdown()),
         AdminRoute::Topology => topology(app, &snapshot).await,
         AdminRoute::Version => Answer::json(200, &json!({ "version": env!("CARGO_PKG_VERSION") })),

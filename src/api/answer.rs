@@ -1,6 +1,9 @@
 //! A complete answer to a client.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::Route;
@@ -20,6 +23,8 @@ pub struct Answer {
     pub settings: Option<SettingsMark>,
     /// Value of `Retry-After`, in seconds.
     pub retry_after_s: Option<u32>,
+    /// Further headers, of the few answers that have any.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// How the settings of an index stand, as answers say it.
@@ -62,6 +67,7 @@ impl Answer {
             degraded: None,
             settings: None,
             retry_after_s: None,
+            headers: Vec::new(),
         }
     }
 
@@ -78,6 +84,19 @@ impl Answer {
         let mut answer = Self::json_bytes(error.status, error.to_json());
         answer.retry_after_s = (error.status == 503).then_some(RETRY_AFTER_S);
         answer
+    }
+
+    /// An error that passes with time: says when to come back, in whole seconds.
+    pub fn too_many(error: &ApiError, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self { retry_after_s: Some(u32::try_from(seconds).unwrap_or(u32::MAX).max(1)), ..Self::error(error) }
+    }
+
+    /// The same for one client alone: nothing on the way keeps it.
+    #[must_use]
+    pub fn uncached(mut self) -> Self {
+        self.headers.push((http::header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        self
     }
 
     /// A write that became a task.

@@ -76,6 +76,11 @@ impl Federation {
         })
     }
 
+    /// The names of the indexes whose facets are asked for.
+    pub fn indexes_of_facets(&self) -> impl Iterator<Item = &str> {
+        self.facets_by_index.keys().map(String::as_str)
+    }
+
     /// What nodes are told: all hits up to the page's end, since any of them may come from one node alone, and as many more as may be
     /// pinned; and each index's
     /// facets by themselves. Facets are asked of those indexes for which `on_nodes` knows the nodes' name.

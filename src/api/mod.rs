@@ -30,6 +30,7 @@ pub mod json_body;
 mod keys;
 mod members;
 mod multi_search;
+mod origin;
 mod query_string;
 mod query_words;
 mod read_kinds;
@@ -71,6 +72,7 @@ pub use answer::{Answer, SettingsMark};
 pub use coalescing::SearchesUnderWay;
 pub use document_by_id::DocumentRead;
 pub use idempotency::{IdempotencyKey, KeysUnderWay};
+pub use origin::Origin;
 pub use route::{Access, Route, Verb};
 pub use settings::change_for_us as change_settings_for_us;
 pub use stats::size_of;
@@ -89,6 +91,8 @@ pub struct Request<'a> {
     pub min_settings_version: Option<u64>,
     /// The header `X-Miroir-Over-Fetch`.
     pub over_fetch: Option<&'a str>,
+    /// Set on routes that find out themselves who may use them.
+    pub origin: Option<&'a Origin>,
     /// Set while a write is carried out under a client's `Idempotency-Key`.
     pub keyed: Option<&'a KeyedRequest<'a>>,
 }
@@ -104,6 +108,7 @@ impl<'a> Request<'a> {
             rights,
             min_settings_version: None,
             over_fetch: None,
+            origin: None,
             keyed: None,
         }
     }

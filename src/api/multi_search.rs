@@ -22,7 +22,7 @@ use super::search::{self, foreign_filter, merge_failed, merged, worded_by_a_node
 use super::search_request::{SearchRequest, Supplement};
 use super::{facts, supplement, whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::auth::Rights;
+use crate::auth::{Denial, Rights};
 use crate::cluster::{Alias, AliasKind, Index, IndexUid, Shard, Snapshot};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::merge::json;
@@ -59,6 +59,10 @@ pub async fn multi_search(app: &App, request: &Request<'_>, body: &mut dyn Body)
     };
     check_query_count(app, queries.len())?;
     let queries = under_rights(&snapshot, queries, request.rights)?;
+    for name in federation.iter().flat_map(Federation::indexes_of_facets) {
+        let within = |denial: Denial| inside(&format!(".federation.facetsByIndex.{name}"), denial.into());
+        request.rights.check_facets_of(name).map_err(within)?;
+    }
     // No node knows what such a name stands for, so none could say what is wrong.
     let names_several = queries.iter().any(|query| snapshot.stands_for(&query.index_uid).len() > 1);
     let over_fetch = match queries.iter().any(|query| query.search.meaning().is_some()) {
@@ -148,10 +152,7 @@ fn check_query_count(app: &App, count: usize) -> Result<(), ApiError> {
 fn under_rights(snapshot: &Snapshot, queries: Vec<Query>, rights: &Rights) -> Result<Vec<Query>, ApiError> {
     let under_rights = |(n, mut query): (usize, Query)| {
         let targets = snapshot.stands_for(&query.index_uid);
-        if !targets.iter().all(|target| rights.sees(target.as_str())) {
-            let message = format!("Inside `.queries[{n}]`: The provided API key is invalid.");
-            return Err(ApiError::new(Code::InvalidApiKey, message));
-        }
+        rights.check_query(&query.index_uid, targets).map_err(|denial| inside_query(n, denial.into()))?;
         // Several are searched under a rule each.
         if let [target] = targets {
             if let Some(rule) = rights.search_filter(target.as_str()) {
@@ -373,7 +374,11 @@ fn options_without_federation() -> ApiError {
 }
 
 fn inside_query(n: usize, error: ApiError) -> ApiError {
-    let message = format!("Inside `.queries[{n}]`: {}", error.body.message);
+    inside(&format!(".queries[{n}]"), error)
+}
+
+fn inside(place: &str, error: ApiError) -> ApiError {
+    let message = format!("Inside `{place}`: {}", error.body.message);
     ApiError { body: ErrorBody { message, ..error.body }, ..error }
 }
 

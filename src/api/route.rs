@@ -5,7 +5,7 @@ use http::Method;
 use super::query_string::percent_decode;
 use super::refused;
 use crate::admin::AdminRoute;
-use crate::auth::Action;
+use crate::auth::{Action, Scope};
 use crate::cluster::{IndexUid, TaskUid};
 use crate::error::{ApiError, Code};
 
@@ -71,6 +71,8 @@ pub enum Route {
 pub enum Access<'r> {
     /// Everyone, without a question.
     Anyone,
+    /// Whoever the route's handler lets in.
+    Own,
     /// Who has any key: a route that does not exist.
     AnyKey,
     /// The master key, and keys that allow this action: on the index, where the route names one.
@@ -170,6 +172,7 @@ impl Route {
             // Each of its indexes is checked by itself.
             Route::OfSeveral(route, _) => return route.access(),
             Route::Health | Route::Admin(AdminRoute::Ready) => return Access::Anyone,
+            Route::Admin(AdminRoute::SearchUiSession(_)) => return Access::Own,
             Route::Admin(_) => return Access::AdminKey,
             // It shows where things are, which is nobody's business who only searches.
             Route::Explain(uid) => return Access::AdminKeyOrAction(Action::Everything, uid),
@@ -219,6 +222,15 @@ impl Route {
             Route::SearchRules(_) | Route::SearchRule(..) => (Action::DynamicSearchRulesGet, None),
         };
         Access::Action(action, index)
+    }
+
+    /// What a token of the search UI needs for it. `None`: no such token opens it.
+    pub fn search_ui_scope(&self) -> Option<Scope> {
+        match self {
+            Route::Search(..) => Some(Scope::Search),
+            Route::MultiSearch => Some(Scope::MultiSearch),
+            _ => None,
+        }
     }
 
     /// The index in its path.

@@ -11,8 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::api_key::{default_keys, random_uid, to_hex, value_from_hex, value_of};
 use super::rights::{Denial, GrantedKey};
+use super::search_ui_token::{self, SearchUiUse};
 use super::{tenant_token, Action, ApiKey, IndexPattern, KeyUid, Rights};
-use crate::conf::{Config, Secret};
+use crate::conf::{Config, SearchUiConfig, Secret};
 use crate::error::{ApiError, Code};
 use crate::store::{Change, Store, StoreError};
 
@@ -28,6 +29,8 @@ pub struct Secrets {
     pub admin_key: Option<Secret>,
     /// Whether there is an admin API at all.
     pub has_admin_api: bool,
+    /// Whose tokens open what of the search UI.
+    pub search_ui: Arc<SearchUiConfig>,
 }
 
 impl Secrets {
@@ -37,6 +40,7 @@ impl Secrets {
             master_key_previous: config.master_key_previous.clone(),
             admin_key: config.admin.api_key.clone(),
             has_admin_api: config.admin.enabled,
+            search_ui: Arc::new(config.search_ui.clone()),
         }
     }
 
@@ -94,6 +98,17 @@ impl GateState {
         let (uid, rules) = tenant_token::verify(token, |uid| self.values(uid).collect())?;
         let key = self.keys.get(&uid).cloned().ok_or(Denial::KeyInvalid)?;
         Ok(Rights::of_token(key, rules))
+    }
+
+    /// The rights of whoever presents a token that says it is one of the search UI. `None`: no such token opens the route.
+    pub fn rights_of_search_ui(&self, bearer: &[u8], asked: Option<SearchUiUse<'_>>) -> Result<Rights, Denial> {
+        let ui = &self.secrets.search_ui;
+        let token = search_ui_token::verify(bearer, ui.jwt_secrets().filter(|_| ui.enabled))?;
+        match asked {
+            Some(asked) => token.check(asked)?,
+            None => return Err(token.beyond()),
+        }
+        Ok(Rights::of_search_ui(token))
     }
 
     fn uid_of_value(&self, presented: &[u8]) -> Option<KeyUid> {
@@ -336,6 +351,7 @@ mod tests {
             master_key_previous: None,
             admin_key: None,
             has_admin_api: true,
+            search_ui: Arc::new(SearchUiConfig::off()),
         }
     }
 

@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::action::ActionSet;
-use super::{Action, ApiKey, IndexPattern, KeyUid, SearchRules};
+use super::search_ui_token::{SearchUiToken, SearchUiUse};
+use super::{Action, ApiKey, IndexPattern, KeyUid, Scope, SearchRules};
+use crate::cluster::IndexUid;
 use crate::error::{ApiError, Code};
 
 /// Why a request is refused, in Meilisearch's words.
@@ -27,11 +29,25 @@ pub enum Denial {
     TokenIndex { index: String, allowed: Vec<String> },
     #[error("The API key used to generate this tenant token cannot acces the index `{index}`.")]
     TokenKeyIndex { index: String },
+    #[error("The token of the search UI {0}.")]
+    SearchUiToken(&'static str),
+    #[error("The token of the search UI opens searches of index `{index}` and nothing else.")]
+    SearchUiScope { index: String },
+}
+
+impl Denial {
+    pub fn code(&self) -> Code {
+        match self {
+            Denial::SearchUiToken(_) => Code::MiroirJwtInvalid,
+            Denial::SearchUiScope { .. } => Code::MiroirJwtScopeDenied,
+            _ => Code::InvalidApiKey,
+        }
+    }
 }
 
 impl From<Denial> for ApiError {
     fn from(denial: Denial) -> Self {
-        ApiError::new(Code::InvalidApiKey, denial.to_string())
+        ApiError::new(denial.code(), denial.to_string())
     }
 }
 
@@ -84,6 +100,8 @@ enum Grant {
     Nothing,
     Key(Arc<GrantedKey>),
     Token(Arc<GrantedKey>, Arc<SearchRules>),
+    /// Those of a page of the search UI: what its path names has been checked.
+    SearchUi(Arc<SearchUiToken>),
 }
 
 /// What tells rights apart: requests of the same identity may share an answer.
@@ -94,6 +112,8 @@ pub enum RightsIdentity {
     Key(KeyUid),
     /// With the SHA-256 of the rules.
     Token(KeyUid, [u8; 32]),
+    /// With the SHA-256 of the filter: visitors who may see the same share answers.
+    SearchUi([u8; 32]),
 }
 
 impl Rights {
@@ -123,6 +143,10 @@ impl Rights {
         Self(Grant::Token(key, Arc::new(rules)))
     }
 
+    pub(super) fn of_search_ui(token: SearchUiToken) -> Self {
+        Self(Grant::SearchUi(Arc::new(token)))
+    }
+
     /// Whether `action` is allowed: on `index`, or on a route that names no index. Of such a route the handler shows what
     /// [`Rights::sees`].
     pub fn check(&self, action: Action, index: Option<&str>) -> Result<(), Denial> {
@@ -131,6 +155,8 @@ impl Rights {
             Grant::Nothing => return Err(Denial::KeyInvalid),
             Grant::Key(key) => (key, None),
             Grant::Token(key, rules) => (key, Some(rules)),
+            Grant::SearchUi(_) if action == Action::Search => return Ok(()),
+            Grant::SearchUi(token) => return Err(token.beyond()),
         };
         if let Some(index) = index {
             let name = || index.to_owned();
@@ -161,9 +187,29 @@ impl Rights {
     pub fn sees(&self, index: &str) -> bool {
         match &self.0 {
             Grant::Everything | Grant::Operator => true,
-            Grant::Nothing => false,
+            // Its page is shown no lists.
+            Grant::Nothing | Grant::SearchUi(_) => false,
             Grant::Key(key) => key.sees(index),
             Grant::Token(key, rules) => key.sees(index) && rules.sees(index),
+        }
+    }
+
+    /// Whether a query of a `/multi-search` may name `name`, which stands for `targets`.
+    pub fn check_query(&self, name: &IndexUid, targets: &[IndexUid]) -> Result<(), Denial> {
+        match &self.0 {
+            Grant::SearchUi(token) => token.check(SearchUiUse { scope: Scope::MultiSearch, index: Some(name) }),
+            _ if targets.iter().all(|target| self.sees(target.as_str())) => Ok(()),
+            _ => Err(Denial::KeyInvalid),
+        }
+    }
+
+    /// Whether a federated search may name `name` for facets. They are only counted in what its queries find; but an index that no
+    /// query names is looked at all the same, and an error tells whether it is there and which facets it has. Meilisearch's keys
+    /// and tenant tokens may ask so much; a page of the search UI may not.
+    pub fn check_facets_of(&self, name: &str) -> Result<(), Denial> {
+        match &self.0 {
+            Grant::SearchUi(token) if token.index.as_str() != name => Err(token.beyond()),
+            _ => Ok(()),
         }
     }
 
@@ -171,7 +217,7 @@ impl Rights {
     pub fn sees_all_indexes(&self) -> bool {
         match &self.0 {
             Grant::Everything | Grant::Operator => true,
-            Grant::Nothing => false,
+            Grant::Nothing | Grant::SearchUi(_) => false,
             Grant::Key(key) => key.sees_all_indexes(),
             Grant::Token(key, rules) => key.sees_all_indexes() && rules.sees_all_indexes(),
         }
@@ -186,6 +232,8 @@ impl Rights {
     pub fn search_filter(&self, index: &str) -> Option<&Value> {
         match &self.0 {
             Grant::Token(_, rules) => rules.filter(index),
+            // Whatever its index stands for.
+            Grant::SearchUi(token) => token.filter.as_ref(),
             _ => None,
         }
     }
@@ -199,6 +247,7 @@ impl Rights {
                 let text = serde_json::to_vec(rules.as_ref()).expect("rules are sets and maps with text as keys");
                 RightsIdentity::Token(key.record.uid, Sha256::digest(text).into())
             }
+            Grant::SearchUi(token) => RightsIdentity::SearchUi(token.digest()),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod checks;
 mod reader;
 mod schema;
+mod search_ui;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::cluster::{GroupId, NodeId};
 use crate::documents::MissingKey;
 use crate::merge::hybrid::Fusion;
@@ -29,6 +32,7 @@ use crate::writes::Spread;
 
 pub use reader::Problem;
 pub use schema::NodeAddress;
+pub use search_ui::{SearchUiAccess, SearchUiConfig};
 pub use secret::Secret;
 pub use view::ConfigView;
 
@@ -43,6 +47,9 @@ const RELOADED: [&str; 5] = [
     "miroir.node_master_key_previous",
     "miroir.admin.api_key",
 ];
+
+/// Blocks all of whose keys are.
+const RELOADED_BLOCKS: [&str; 1] = ["miroir.search_ui."];
 
 /// Everything that the configuration file says, checked. Relative paths in the file are taken from its folder, so that
 /// a value means the same from whichever directory Miroir is started.
@@ -85,6 +92,7 @@ pub struct Config {
     pub ilm: IlmConfig,
     pub webhooks: WebhooksConfig,
     pub explain: ExplainConfig,
+    pub search_ui: SearchUiConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +129,8 @@ pub struct ServerConfig {
     pub request_timeout: Duration,
     /// The operator has said that an open server beyond loopback is meant.
     pub insecure: bool,
+    /// Proxies whose word counts of where a request comes from: `X-Forwarded-For`, `X-Forwarded-Proto`.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// `POST /indexes/{uid}/explain`.
@@ -309,7 +319,11 @@ impl Config {
     /// Paths of the keys that are other in `next` and are only read at start.
     pub fn restart_needed_for(&self, next: &Self) -> Vec<String> {
         let mut paths = self.view.differences(&next.view);
-        paths.retain(|path| !RELOADED.contains(&path.strip_suffix("_file").unwrap_or(path)));
+        let is_reloaded = |path: &str| {
+            RELOADED.contains(&path.strip_suffix("_file").unwrap_or(path))
+                || RELOADED_BLOCKS.iter().any(|block| path.starts_with(block))
+        };
+        paths.retain(|path| !is_reloaded(path));
         paths
     }
 

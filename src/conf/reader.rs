@@ -169,6 +169,12 @@ impl<'r, 'n> Section<'r, 'n> {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
+    /// Whether there is a list under `key` with anything in it, be it right or wrong.
+    pub fn has_items(&self, key: &str) -> bool {
+        let node = self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node.value);
+        matches!(node, Some(Value::List(items)) if !items.is_empty())
+    }
+
     fn node(&self, key: &'static str) -> Option<&'n Node> {
         self.known.borrow_mut().push(key);
         self.reader.asked.borrow_mut().insert(without_positions(&self.path_of(key)));
@@ -198,6 +204,35 @@ impl<'r, 'n> Section<'r, 'n> {
             Section::read(self.reader, &path, Some(item), &read)
         };
         items.iter().enumerate().filter_map(read_item).collect()
+    }
+
+    /// Each item of the list of texts under `key`, made into a `T`; an absent list is empty.
+    pub fn texts<T, E: Display>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<T> {
+        let items = match self.node(key).map(|node| &node.value) {
+            None => {
+                self.show(key, serde_json::Value::Null);
+                return Vec::new();
+            }
+            Some(Value::List(items)) => items,
+            Some(other) => {
+                self.problem(key, format!("expected a list, got {}", describe(other)));
+                return Vec::new();
+            }
+        };
+        let parsed = items.iter().enumerate().filter_map(|(n, item)| {
+            let path = format!("{}[{n}]", self.path_of(key));
+            self.reader.lines.borrow_mut().insert(path.clone(), item.line);
+            let text = match &item.value {
+                Value::Scalar(scalar) => scalar.text(self.reader.environment),
+                other => Err(format!("expected text, got {}", describe(other))),
+            };
+            if let Ok(text) = &text {
+                self.reader.view.borrow_mut().show(path.clone(), text.as_str().into());
+            }
+            let value = text.and_then(|text| parse(&text).map_err(|error| error.to_string()));
+            value.map_err(|message| self.reader.problem(&path, message)).ok()
+        });
+        parsed.collect()
     }
 
     /// Text under `key`. A variable that is filled in with nothing counts as no value.

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use ipnet::IpNet;
 
 use super::reader::{Reader, Section};
+use super::search_ui;
 use super::yaml::Node;
 use super::{
     AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, IlmConfig, MetricsConfig,
@@ -115,6 +117,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         ilm: section.section("ilm", ilm),
         webhooks: section.section("webhooks", webhooks),
         explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
+        search_ui: section.section("search_ui", search_ui::read),
     }
 }
 
@@ -189,6 +192,7 @@ fn server(section: &Section<'_, '_>) -> ServerConfig {
         max_concurrent_requests: section.number("max_concurrent_requests", 500, 1..=1_000_000) as usize,
         request_timeout: section.milliseconds("request_timeout_ms", 30_000),
         insecure: section.truth("insecure", false),
+        trusted_proxies: section.texts("trusted_proxies", network),
     }
 }
 
@@ -202,6 +206,13 @@ fn listener(section: &Section<'_, '_>, port: u16) -> SocketAddr {
         text.parse().map_err(|_| format!("expected an IP address such as 127.0.0.1 or 0.0.0.0, got `{text}`"))
     });
     SocketAddr::new(ip, section.number("port", u64::from(port), 1..=65_535) as u16)
+}
+
+/// One address, or a network such as `10.1.0.0/16`.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let single = text.parse::<IpAddr>().map(IpNet::from);
+    let network = single.or_else(|_| text.parse::<IpNet>());
+    network.map_err(|_| format!("expected an address such as 10.0.0.5 or a network such as 10.1.0.0/16, got `{text}`"))
 }
 
 fn health(section: &Section<'_, '_>) -> HealthConfig {

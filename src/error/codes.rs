@@ -338,9 +338,11 @@ codes! {
     MiroirIdempotencyKeyReused "miroir_idempotency_key_reused" InvalidRequest 409 "The `Idempotency-Key` stands for another write already.";
     MiroirIndexFrozen "miroir_index_frozen" System 503 "The nodes' settings of the index differ and cannot be made equal; writes are refused until they are.";
     MiroirInvalidAlias "miroir_invalid_alias" InvalidRequest 400 "The change of aliases cannot be read, or comes to an alias that cannot be.";
-    MiroirInvalidAuth "miroir_invalid_auth" Auth 401 "A route under `/_miroir` needs the admin key, as bearer or in `X-Admin-Key`.";
+    MiroirInvalidAuth "miroir_invalid_auth" Auth 401 "A route under `/_miroir` needs the admin key, as bearer or in `X-Admin-Key`, or what its message names.";
     MiroirInvalidIdempotencyKey "miroir_invalid_idempotency_key" InvalidRequest 400 "The `Idempotency-Key` cannot be one.";
     MiroirInvalidRolloverPolicy "miroir_invalid_rollover_policy" InvalidRequest 400 "The rollover policy cannot be; the message names the field.";
+    MiroirJwtInvalid "miroir_jwt_invalid" Auth 401 "The token of the search UI is forged, expired, not valid yet, or cannot be read.";
+    MiroirJwtScopeDenied "miroir_jwt_scope_denied" Auth 403 "The token of the search UI opens searches of its index and nothing else.";
     MiroirMultiAliasNotWritable "miroir_multi_alias_not_writable" InvalidRequest 409 "The alias stands for several indexes, which can be read by it and not written.";
     MiroirNoQuorum "miroir_no_quorum" System 503 "Too few replicas can take the write; try again.";
     MiroirNotSupported "miroir_not_supported" InvalidRequest 501 "Miroir does not serve this route or this option.";
@@ -354,6 +356,7 @@ codes! {
     MiroirStoreUnavailable "miroir_store_unavailable" System 503 "Miroir cannot reach its own records; try again.";
     MiroirTimeout "miroir_timeout" System 504 "The request could not be answered in time.";
     MiroirTooBusy "miroir_too_busy" System 503 "Too many requests are under way; come back after `Retry-After`.";
+    MiroirTooManyRequests "miroir_too_many_requests" InvalidRequest 429 "The address has asked too often; come back after `Retry-After`.";
     MiroirTooManyQueries "miroir_too_many_queries" InvalidRequest 400 "A `/multi-search` has more queries than `multi_search.max_queries` allows.";
 }
 

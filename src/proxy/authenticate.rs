@@ -3,17 +3,43 @@
 use http::HeaderMap;
 
 use crate::api::Access;
-use crate::auth::{has_token_shape, Action, GateState, Rights};
+use crate::auth::{claims_to_be_search_ui_token, has_token_shape, Action, GateState, Rights, SearchUiUse};
 use crate::error::{ApiError, Code};
+
+/// What a request asks for, as far as it matters who may.
+#[derive(Clone, Copy)]
+pub struct Asked<'r> {
+    pub access: Access<'r>,
+    /// What a token of the search UI has to open. `None`: none opens this.
+    pub search_ui: Option<SearchUiUse<'r>>,
+}
 
 /// The order of checks:
 /// 1. some routes ask nobody, or do their own authentication;
-/// 2. a bearer that has the shape of a token is judged as a token, and never tried as a key;
+/// 2. a bearer that has the shape of a token is judged as a token, and never tried as a key: one that says it is of the search UI
+///    wherever it is presented, any other as a tenant token;
 /// 3. under `/_miroir` the admin key counts, and no other; on a few routes of indexes it counts, too;
 /// 4. elsewhere the master key and API keys do.
-pub fn authenticate(gate: &GateState, access: Access<'_>, headers: &HeaderMap) -> Result<Rights, ApiError> {
+pub fn authenticate(gate: &GateState, asked: Asked<'_>, headers: &HeaderMap) -> Result<Rights, ApiError> {
+    if matches!(asked.access, Access::Anyone | Access::Own) {
+        return Ok(Rights::nothing());
+    }
+    match bearer(headers) {
+        Ok(Some(token)) if has_token_shape(token) && claims_to_be_search_ui_token(token) => {
+            Ok(gate.rights_of_search_ui(token, asked.search_ui)?)
+        }
+        presented => by_key_or_tenant_token(gate, asked.access, presented, headers),
+    }
+}
+
+fn by_key_or_tenant_token(
+    gate: &GateState,
+    access: Access<'_>,
+    presented: Result<Option<&[u8]>, ApiError>,
+    headers: &HeaderMap,
+) -> Result<Rights, ApiError> {
     let (action, index) = match access {
-        Access::Anyone => return Ok(Rights::nothing()),
+        Access::Anyone | Access::Own => return Ok(Rights::nothing()),
         Access::AdminKey => return authenticate_admin(gate, headers),
         Access::AdminKeyOrAction(action, index) => match authenticate_admin(gate, headers) {
             Ok(_) => return Ok(Rights::of_operator()),
@@ -22,7 +48,7 @@ pub fn authenticate(gate: &GateState, access: Access<'_>, headers: &HeaderMap) -
         Access::AnyKey => (None, None),
         Access::Action(action, index) => (Some(action), index),
     };
-    let presented = bearer(headers)?;
+    let presented = presented?;
     if gate.secrets.master_key.is_none() {
         return without_master_key(action);
     }
@@ -103,14 +129,15 @@ fn authorization_missing() -> ApiError {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use jsonwebtoken::{encode, EncodingKey, Header};
     use serde_json::{json, Value};
 
-    use super::*;
-    use crate::auth::{Gate, IndexPattern, NewKey, Secrets};
+    use super::{Asked, *};
+    use crate::auth::{search_ui_token, Gate, IndexPattern, NewKey, Scope, Secrets};
     use crate::cluster::IndexUid;
-    use crate::conf::Secret;
+    use crate::conf::{SearchUiConfig, Secret};
     use crate::store::memory::MemoryStore;
 
     const MASTER: &str = "the master's key";
@@ -122,6 +149,7 @@ mod tests {
             master_key_previous: None,
             admin_key: Some(Secret::new(ADMIN)),
             has_admin_api: true,
+            search_ui: Arc::new(search_ui()),
         };
         Arc::new(Gate::open(secrets, Arc::new(MemoryStore::default())).await.unwrap())
     }
@@ -146,6 +174,23 @@ mod tests {
 
     fn with_bearer(value: &str) -> HeaderMap {
         header("authorization", &format!("Bearer {value}"))
+    }
+
+    fn search_ui() -> SearchUiConfig {
+        let jwt_secret = Some(Secret::new("a-secret-of-the-search-ui-for-tests"));
+        SearchUiConfig { enabled: true, jwt_secret, token_lifetime: Duration::from_secs(60), ..SearchUiConfig::off() }
+    }
+
+    /// What a search of the index, or of those that a body names, asks of a token of the search UI.
+    fn authenticate(gate: &GateState, access: Access<'_>, headers: &HeaderMap) -> Result<Rights, ApiError> {
+        let search_ui = match access {
+            Access::Action(Action::Search, Some(index)) => {
+                Some(SearchUiUse { scope: Scope::Search, index: Some(index) })
+            }
+            Access::Action(Action::Search, None) => Some(SearchUiUse { scope: Scope::MultiSearch, index: None }),
+            _ => None,
+        };
+        super::authenticate(gate, Asked { access, search_ui }, headers)
     }
 
     fn judged(gate: &Gate, access: Access<'_>, headers: &HeaderMap) -> Result<(), String> {
@@ -190,6 +235,57 @@ mod tests {
         }
         assert_eq!(message(Access::AnyKey, &good), "The provided API key is invalid.");
         assert_eq!(judged(&gate, Access::AdminKey, &with_bearer(&good)), Err("miroir_invalid_auth".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn second_a_token_of_the_search_ui_searches_its_index_and_falls_through_nowhere() {
+        let gate = gate(Some(MASTER)).await;
+        let (uid, books) = (movies(), IndexUid::parse("books").unwrap());
+        let now = time::OffsetDateTime::now_utc();
+        let issued =
+            |ui: &SearchUiConfig, now| search_ui_token::issue(ui, &uid, Some("a = 1".to_owned()), now).unwrap().0;
+        let good = with_bearer(&issued(&search_ui(), now));
+        let rights = authenticate(&gate.state(), Access::Action(Action::Search, Some(&uid)), &good).unwrap();
+        assert_eq!(rights.search_filter("movies"), Some(&json!("a = 1")));
+        assert!(!rights.sees("movies") && !rights.sees_all_indexes());
+        assert!(rights.check_query(&uid, &[]).is_ok() && rights.check_query(&books, &[]).is_err());
+        let own = Access::Action(Action::Search, None);
+        assert_eq!(judged(&gate, own, &good), Ok(()));
+
+        let mut with_admin_key = good.clone();
+        with_admin_key.extend(header("x-admin-key", ADMIN));
+        let expired = with_bearer(&issued(&search_ui(), now - Duration::from_secs(61)));
+        let others = SearchUiConfig { jwt_secret: Some(Secret::new("another")), ..search_ui() };
+        let forged = with_bearer(&issued(&others, now));
+        let elsewhere = [
+            Access::Action(Action::Search, Some(&books)),
+            Access::Action(Action::DocumentsGet, Some(&uid)),
+            Access::Action(Action::StatsGet, None),
+            Access::AdminKeyOrAction(Action::Everything, &uid),
+            Access::AdminKey,
+            Access::AnyKey,
+        ];
+        for access in elsewhere {
+            for headers in [&good, &with_admin_key] {
+                assert_eq!(judged(&gate, access, headers), Err("miroir_jwt_scope_denied".to_owned()), "{access:?}");
+            }
+            for headers in [&expired, &forged] {
+                assert_eq!(judged(&gate, access, headers), Err("miroir_jwt_invalid".to_owned()), "{access:?}");
+            }
+        }
+        for headers in [&good, &expired, &forged] {
+            assert_eq!(judged(&gate, Access::Anyone, headers), Ok(()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_of_the_search_ui_is_judged_where_all_is_open_too() {
+        let gate = gate(None).await;
+        let uid = movies();
+        let token = search_ui_token::issue(&search_ui(), &uid, None, time::OffsetDateTime::now_utc()).unwrap().0;
+        let stats = Access::Action(Action::StatsGet, None);
+        assert_eq!(judged(&gate, Access::Action(Action::Search, Some(&uid)), &with_bearer(&token)), Ok(()));
+        assert_eq!(judged(&gate, stats, &with_bearer(&token)), Err("miroir_jwt_scope_denied".to_owned()));
     }
 
     #[tokio::test]

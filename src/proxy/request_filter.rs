@@ -4,14 +4,15 @@ use pingora::proxy::Session;
 use pingora::time::timeout;
 use pingora::Result;
 
-use super::authenticate::authenticate;
+use super::authenticate::{authenticate, Asked};
 use super::body::ClientBody;
 use super::context::Context;
 use super::cors;
 use super::respond;
-use crate::api::{self, Access, Answer, Body, IdempotencyKey, Plan, Request, Resolved, Route};
+use crate::api::{self, Access, Answer, Body, IdempotencyKey, Origin, Plan, Request, Resolved, Route};
 use crate::app::App;
-use crate::auth::Rights;
+use crate::auth::{Rights, SearchUiUse};
+use crate::cluster::IndexUid;
 use crate::error::{ApiError, Code};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -65,7 +66,8 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
     ctx.route = route.as_ref().ok().or(needed.first()).cloned();
     // Whoever may not see anything does not learn which routes there are, nor what an alias can be used for.
     let access = needed.first().map_or_else(|| Access::of_unknown(&path), Route::access);
-    let rights = authenticate(&app.gate.state(), access, &header.headers);
+    let asked = Asked { access, search_ui: needed.first().and_then(|route| search_ui_use(route, alias.as_ref())) };
+    let rights = authenticate(&app.gate.state(), asked, &header.headers);
     let rights = rights.and_then(|rights| needs_all(rights, &needed)).map_err(|error| match &alias {
         Some(alias) => error.not_naming(needed.iter().filter_map(Route::index_uid), alias),
         None => error,
@@ -76,6 +78,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
     }
 
+    let origin = (access == Access::Own).then(|| origin(app, session));
     let writes = route.writes();
     // Reading may be repeated as it is.
     let key = if writes { idempotency_key(&key)? } else { None };
@@ -87,6 +90,7 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         rights: &rights,
         min_settings_version: min_settings_version.as_deref().map(settings_version).transpose()?,
         over_fetch: over_fetch.as_deref(),
+        origin: origin.as_ref(),
         keyed: None,
     };
     let mut body = ClientBody::new(
@@ -104,6 +108,17 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         Ok(plan) => plan,
         Err(_) => Err(ApiError::new(Code::MiroirTimeout, "The request could not be answered in time.")),
     }
+}
+
+/// What a route asks of a token of the search UI. Such a token goes by the name that the client has for the index.
+fn search_ui_use<'r>(route: &'r Route, alias: Option<&'r IndexUid>) -> Option<SearchUiUse<'r>> {
+    route.search_ui_scope().map(|scope| SearchUiUse { scope, index: alias.or(route.index_uid()) })
+}
+
+fn origin(app: &App, session: &Session) -> Origin {
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+    let is_encrypted = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    Origin::new(peer, is_encrypted, session.req_header().headers.clone(), &app.config.server.trusted_proxies)
 }
 
 /// Whoever reads several indexes as one needs the right to each. The first has been checked.

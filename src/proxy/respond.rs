@@ -37,6 +37,9 @@ pub async fn answer(session: &mut Session, ctx: &mut Context, answer: Answer) ->
     if let Some(seconds) = answer.retry_after_s {
         header.insert_header(RETRY_AFTER, seconds)?;
     }
+    for (name, value) in answer.headers {
+        header.append_header(name, value)?;
+    }
     ctx.degraded = answer.degraded;
     // What was not read of the request stands in the way of the next one on this connection.
     if !session.as_mut().is_body_done() {
