@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use crate::api::{KeysUnderWay, SearchesUnderWay};
-use crate::auth::{Gate, Secrets, SessionLimits};
+use crate::auth::{AdminSessions, Gate, LoginAttempts, Secrets, SessionLimits};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, SearchRules, Snapshot, Topology};
 use crate::conf::{Config, ConfigView};
@@ -44,6 +44,10 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// How often who is given a token of the search UI.
     pub session_limits: SessionLimits,
+    /// Who has logged in with the admin key.
+    pub admin_sessions: AdminSessions,
+    /// Who has tried to.
+    pub login_attempts: LoginAttempts,
     /// Who is told of tasks that have ended.
     pub webhooks: Arc<Webhooks>,
     /// Policies by which indexes give way to new ones.
@@ -86,6 +90,7 @@ impl App {
 
         let gate = Gate::open(Secrets::of(&config), Arc::clone(&store)).await.context("cannot read the API keys")?;
         let gate = Arc::new(gate);
+        let admin_sessions = AdminSessions::new(Arc::clone(&store), config.admin_ui.lifetimes);
         let topology = topology_of(&config);
         let nodes = NodeClient::new(&topology, config.node_keys()).context("node_master_key is no header value")?;
         let thresholds = HealthThresholds {
@@ -152,6 +157,8 @@ impl App {
             metrics,
             gate,
             session_limits: SessionLimits::default(),
+            admin_sessions,
+            login_attempts: LoginAttempts::default(),
             webhooks,
             rollovers,
             catalog,

@@ -53,6 +53,7 @@ pub struct Metrics {
     pub query_plan_one_node: IntCounter,
     pub explain_requests: IntCounterVec,
     pub search_ui_sessions: IntCounterVec,
+    pub admin_ui_logins: IntCounterVec,
 }
 
 impl Metrics {
@@ -213,6 +214,10 @@ impl Metrics {
                 Opts::new("miroir_explain_requests_total", "Searches explained, and whether they were run too"),
                 &["executed"],
             )?,
+            admin_ui_logins: IntCounterVec::new(
+                Opts::new("miroir_admin_ui_logins_total", "Tries to log in: accepted, refused, limited"),
+                &["outcome"],
+            )?,
             search_ui_sessions: IntCounterVec::new(
                 Opts::new(
                     "miroir_search_ui_sessions_total",
@@ -251,6 +256,7 @@ impl Metrics {
         self.registry.register(Box::new(self.query_plan_one_node.clone()))?;
         self.registry.register(Box::new(self.explain_requests.clone()))?;
         self.registry.register(Box::new(self.search_ui_sessions.clone()))?;
+        self.registry.register(Box::new(self.admin_ui_logins.clone()))?;
         self.registry.register(Box::new(self.replica_log_entries.clone()))?;
         self.registry.register(Box::new(self.node_data_lost.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;

@@ -64,7 +64,13 @@ fn no_secret_is_found_in_logs_metrics_files_or_answers() {
     let with_shared_key = Client::with_header(&fleet.url, "x-search-ui-key", SEARCH_UI_SECRETS[2]);
     let session = with_shared_key.get("/_miroir/ui/search/i/session").expect_status(200);
     let token = session["token"].as_str().unwrap().to_owned();
-    let clients = clients.into_iter().chain([with_shared_key, Client::new(&fleet.url, Some(&token))]);
+    let login = json!({ "key": Fleet::secrets()[1] });
+    let login = Client::new(&fleet.url, None).post("/_miroir/admin/login", login);
+    let cookie = login.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let csrf_token = login.body["csrf_token"].as_str().unwrap().to_owned();
+    let with_cookie = Client::with_header(&fleet.url, "cookie", &cookie);
+    Client::new(&fleet.url, None).post("/_miroir/admin/login", json!({ "key": "a-wrong-guess-of-the-key" }));
+    let clients = clients.into_iter().chain([with_shared_key, Client::new(&fleet.url, Some(&token)), with_cookie]);
     let clients: Vec<Client> = clients.collect();
     let mut seen = String::new();
     let mut look = |answer: &Answer| seen += &shown(answer);
@@ -121,7 +127,9 @@ fn no_secret_is_found_in_logs_metrics_files_or_answers() {
             && files.contains("Default Search API Key")
             && seen.contains("miroir_requests")
     );
-    let secrets = Fleet::secrets().into_iter().chain(SEARCH_UI_SECRETS).chain([value.as_str(), token.as_str()]);
+    let session = cookie.split_once('=').unwrap().1;
+    let given = [value.as_str(), &token, session, &csrf_token, "a-wrong-guess-of-the-key"];
+    let secrets = Fleet::secrets().into_iter().chain(SEARCH_UI_SECRETS).chain(given);
     for secret in secrets {
         for (place, text) in [("logs", &logs), ("files", &files), ("answers", &seen)] {
             let at = text.find(secret);

@@ -1,6 +1,7 @@
 //! The `/_miroir` API: what operators see of the cluster.
 
 mod aliases;
+mod login;
 mod rollover_policies;
 mod search_ui;
 
@@ -14,12 +15,15 @@ use crate::error::ApiError;
 use crate::scatter::NodeRequest;
 
 pub use aliases::AliasRoute;
+pub use login::PresentedSession;
 pub use rollover_policies::RolloverRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRoute {
     Aliases(AliasRoute),
     Config,
+    Login,
+    Logout,
     Ready,
     Reload,
     Rollover(RolloverRoute),
@@ -36,6 +40,8 @@ impl AdminRoute {
         match segments {
             ["aliases", rest @ ..] => AliasRoute::recognise(rest, verb).map(AdminRoute::Aliases),
             ["rollover-policies", rest @ ..] => RolloverRoute::recognise(rest, verb).map(AdminRoute::Rollover),
+            ["admin", "login"] if verb == Verb::Post => Some(AdminRoute::Login),
+            ["admin", "logout"] if verb == Verb::Post => Some(AdminRoute::Logout),
             ["reload"] if verb == Verb::Post => Some(AdminRoute::Reload),
             _ if verb != Verb::Get => None,
             ["config"] => Some(AdminRoute::Config),
@@ -46,6 +52,11 @@ impl AdminRoute {
             ["version"] => Some(AdminRoute::Version),
             _ => None,
         }
+    }
+
+    /// Whether its handler has to know where the request comes from.
+    pub fn asks_for_origin(&self) -> bool {
+        matches!(self, AdminRoute::Login | AdminRoute::Logout | AdminRoute::SearchUiSession(_))
     }
 
     pub fn writes(&self) -> bool {
@@ -60,6 +71,8 @@ impl AdminRoute {
         match self {
             AdminRoute::Aliases(route) => route.template(),
             AdminRoute::Config => "/_miroir/config",
+            AdminRoute::Login => "/_miroir/admin/login",
+            AdminRoute::Logout => "/_miroir/admin/logout",
             AdminRoute::Ready => "/_miroir/ready",
             AdminRoute::Reload => "/_miroir/reload",
             AdminRoute::Rollover(route) => route.template(),
@@ -80,11 +93,15 @@ pub async fn answer(
     match route {
         AdminRoute::Aliases(route) => return aliases::answer(app, route, request, body).await,
         AdminRoute::Rollover(route) => return rollover_policies::answer(app, route, body).await,
+        AdminRoute::Login => return login::login(app, request, body).await,
+        AdminRoute::Logout => return login::logout(app, request).await,
         _ => {}
     }
     let snapshot = app.cluster.snapshot();
     Ok(match route {
-        AdminRoute::Aliases(_) | AdminRoute::Rollover(_) => unreachable!("answered above, without holding a snapshot"),
+        AdminRoute::Aliases(_) | AdminRoute::Rollover(_) | AdminRoute::Login | AdminRoute::Logout => {
+            unreachable!("answered above, without holding a snapshot")
+        }
         AdminRoute::Config => Answer::json(200, &app.view.load().to_json()),
         AdminRoute::Ready => ready(app, &snapshot),
         AdminRoute::Reload => Answer::json(200, &json!({ "changed": app.reload().await? })),

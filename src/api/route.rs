@@ -172,7 +172,7 @@ impl Route {
             // Each of its indexes is checked by itself.
             Route::OfSeveral(route, _) => return route.access(),
             Route::Health | Route::Admin(AdminRoute::Ready) => return Access::Anyone,
-            Route::Admin(AdminRoute::SearchUiSession(_)) => return Access::Own,
+            Route::Admin(AdminRoute::SearchUiSession(_) | AdminRoute::Login) => return Access::Own,
             Route::Admin(_) => return Access::AdminKey,
             // It shows where things are, which is nobody's business who only searches.
             Route::Explain(uid) => return Access::AdminKeyOrAction(Action::Everything, uid),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::reader::Reader;
-use super::{is_loopback, search_ui, Config};
+use super::{admin_ui, is_loopback, search_ui, Config};
 
 /// Fewest shards per node of the largest group that spread documents evenly and leave room to add nodes.
 const SHARDS_PER_NODE_MIN: usize = 8;
@@ -23,6 +23,7 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config) {
         reader.problem("miroir.ilm.enabled", "needs miroir.aliases.enabled: a rollover is a change of aliases");
     }
     search_ui::check(reader, config);
+    admin_ui::check(reader, config);
 }
 
 fn check_nodes(reader: &Reader<'_>, config: &Config) {

@@ -6,6 +6,7 @@
 //!
 //! Nothing here listens, connects or changes the process; reading secrets from `*_file` is the only other input.
 
+mod admin_ui;
 mod checks;
 mod reader;
 mod schema;
@@ -30,6 +31,7 @@ use crate::merge::hybrid::Fusion;
 use crate::scatter::{AdmissionLimits, HedgingLimits, SelectionOptions};
 use crate::writes::Spread;
 
+pub use admin_ui::AdminUiConfig;
 pub use reader::Problem;
 pub use schema::NodeAddress;
 pub use search_ui::{SearchUiAccess, SearchUiConfig};
@@ -93,6 +95,7 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     pub explain: ExplainConfig,
     pub search_ui: SearchUiConfig,
+    pub admin_ui: AdminUiConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,13 +9,12 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::reader::{Reader, Section};
-use super::search_ui;
 use super::yaml::Node;
 use super::{
-    AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, IlmConfig, MetricsConfig,
-    MultiSearchConfig, NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig, SettingsBroadcastConfig,
-    SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy, VectorSearchConfig,
-    WebhooksConfig, WritesConfig,
+    admin_ui, search_ui, AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, IlmConfig,
+    MetricsConfig, MultiSearchConfig, NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig,
+    SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy,
+    VectorSearchConfig, WebhooksConfig, WritesConfig,
 };
 use crate::cluster::concurrency_limit::LimitBounds;
 use crate::cluster::{GroupId, NodeId, Shard};
@@ -118,6 +117,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         webhooks: section.section("webhooks", webhooks),
         explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
         search_ui: section.section("search_ui", search_ui::read),
+        admin_ui: section.section("admin_ui", admin_ui::read),
     }
 }
 

@@ -335,6 +335,7 @@ codes! {
     MiroirAliasConflict "miroir_alias_conflict" InvalidRequest 409 "An alias and an index would have the same name, or an alias still stands for the index.";
     MiroirAliasManaged "miroir_alias_managed" InvalidRequest 409 "The alias is made and changed by rollover policies alone: it is for several indexes, or belongs to one.";
     MiroirAliasNotFound "miroir_alias_not_found" InvalidRequest 404 "There is no alias with this name.";
+    MiroirCsrfTokenInvalid "miroir_csrf_token_invalid" Auth 403 "The session's cookie changes something only together with `X-CSRF-Token`, as the login gave it.";
     MiroirIdempotencyKeyReused "miroir_idempotency_key_reused" InvalidRequest 409 "The `Idempotency-Key` stands for another write already.";
     MiroirIndexFrozen "miroir_index_frozen" System 503 "The nodes' settings of the index differ and cannot be made equal; writes are refused until they are.";
     MiroirInvalidAlias "miroir_invalid_alias" InvalidRequest 400 "The change of aliases cannot be read, or comes to an alias that cannot be.";

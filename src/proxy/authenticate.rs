@@ -3,7 +3,9 @@
 use http::HeaderMap;
 
 use crate::api::Access;
-use crate::auth::{claims_to_be_search_ui_token, has_token_shape, Action, GateState, Rights, SearchUiUse};
+use crate::auth::{
+    claims_to_be_search_ui_token, has_token_shape, Action, GateState, Rights, SearchUiUse, SessionStanding,
+};
 use crate::error::{ApiError, Code};
 
 /// What a request asks for, as far as it matters who may.
@@ -12,13 +14,15 @@ pub struct Asked<'r> {
     pub access: Access<'r>,
     /// What a token of the search UI has to open. `None`: none opens this.
     pub search_ui: Option<SearchUiUse<'r>>,
+    /// What the cookie of the admin UI is good for.
+    pub session: SessionStanding,
 }
 
 /// The order of checks:
 /// 1. some routes ask nobody, or do their own authentication;
 /// 2. a bearer that has the shape of a token is judged as a token, and never tried as a key: one that says it is of the search UI
 ///    wherever it is presented, any other as a tenant token;
-/// 3. under `/_miroir` the admin key counts, and no other; on a few routes of indexes it counts, too;
+/// 3. under `/_miroir` the admin key counts, or the cookie of who has logged in with it, and no other; on a few routes of indexes it counts, too;
 /// 4. elsewhere the master key and API keys do.
 pub fn authenticate(gate: &GateState, asked: Asked<'_>, headers: &HeaderMap) -> Result<Rights, ApiError> {
     if matches!(asked.access, Access::Anyone | Access::Own) {
@@ -28,20 +32,20 @@ pub fn authenticate(gate: &GateState, asked: Asked<'_>, headers: &HeaderMap) -> 
         Ok(Some(token)) if has_token_shape(token) && claims_to_be_search_ui_token(token) => {
             Ok(gate.rights_of_search_ui(token, asked.search_ui)?)
         }
-        presented => by_key_or_tenant_token(gate, asked.access, presented, headers),
+        presented => by_key_or_tenant_token(gate, asked, presented, headers),
     }
 }
 
 fn by_key_or_tenant_token(
     gate: &GateState,
-    access: Access<'_>,
+    asked: Asked<'_>,
     presented: Result<Option<&[u8]>, ApiError>,
     headers: &HeaderMap,
 ) -> Result<Rights, ApiError> {
-    let (action, index) = match access {
+    let (action, index) = match asked.access {
         Access::Anyone | Access::Own => return Ok(Rights::nothing()),
-        Access::AdminKey => return authenticate_admin(gate, headers),
-        Access::AdminKeyOrAction(action, index) => match authenticate_admin(gate, headers) {
+        Access::AdminKey => return authenticate_admin(gate, asked.session, headers),
+        Access::AdminKeyOrAction(action, index) => match authenticate_admin(gate, SessionStanding::Unknown, headers) {
             Ok(_) => return Ok(Rights::of_operator()),
             Err(_) => (Some(action), Some(index)),
         },
@@ -87,7 +91,7 @@ fn without_master_key(action: Option<Action>) -> Result<Rights, ApiError> {
     }
 }
 
-fn authenticate_admin(gate: &GateState, headers: &HeaderMap) -> Result<Rights, ApiError> {
+fn authenticate_admin(gate: &GateState, session: SessionStanding, headers: &HeaderMap) -> Result<Rights, ApiError> {
     if !gate.secrets.has_admin_api {
         return Err(ApiError::new(Code::NotFound, "The admin API is off."));
     }
@@ -99,10 +103,17 @@ fn authenticate_admin(gate: &GateState, headers: &HeaderMap) -> Result<Rights, A
     if in_header.into_iter().chain(as_bearer).any(|presented| gate.is_admin_key(presented)) {
         return Ok(Rights::everything());
     }
-    Err(ApiError::new(
-        Code::MiroirInvalidAuth,
-        "The admin key is missing or wrong. Present it as bearer or in X-Admin-Key.",
-    ))
+    match session {
+        SessionStanding::Holds => Ok(Rights::everything()),
+        SessionStanding::LacksToken => Err(ApiError::new(
+            Code::MiroirCsrfTokenInvalid,
+            "The session's token is missing or wrong. Present what the login gave in X-CSRF-Token.",
+        )),
+        SessionStanding::Unknown => Err(ApiError::new(
+            Code::MiroirInvalidAuth,
+            "The admin key is missing or wrong. Present it as bearer or in X-Admin-Key.",
+        )),
+    }
 }
 
 /// What the request presents as bearer; `None` if it presents nothing at all.
@@ -190,7 +201,7 @@ mod tests {
             Access::Action(Action::Search, None) => Some(SearchUiUse { scope: Scope::MultiSearch, index: None }),
             _ => None,
         };
-        super::authenticate(gate, Asked { access, search_ui }, headers)
+        super::authenticate(gate, Asked { access, search_ui, session: SessionStanding::Unknown }, headers)
     }
 
     fn judged(gate: &Gate, access: Access<'_>, headers: &HeaderMap) -> Result<(), String> {
@@ -315,6 +326,26 @@ mod tests {
         let mut both = with_bearer(MASTER);
         both.extend(header("x-admin-key", ADMIN));
         assert_eq!((judged(&gate, stats, &both), judged(&gate, Access::AdminKey, &both)), (Ok(()), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn third_a_session_counts_as_the_admin_key_on_the_admin_api_and_nowhere_else() {
+        let gate = gate(Some(MASTER)).await;
+        let judged = |access, session, headers: &HeaderMap| {
+            let asked = Asked { access, search_ui: None, session };
+            super::authenticate(&gate.state(), asked, headers).map(drop).map_err(|error| error.body.code.into_owned())
+        };
+        let (uid, nobody) = (movies(), HeaderMap::new());
+        assert_eq!(judged(Access::AdminKey, SessionStanding::Holds, &nobody), Ok(()));
+        let without_token = judged(Access::AdminKey, SessionStanding::LacksToken, &nobody);
+        assert_eq!(without_token, Err("miroir_csrf_token_invalid".to_owned()));
+        assert_eq!(judged(Access::AdminKey, SessionStanding::LacksToken, &header("x-admin-key", ADMIN)), Ok(()));
+        for access in
+            [Access::AnyKey, Access::Action(Action::StatsGet, None), Access::AdminKeyOrAction(Action::Everything, &uid)]
+        {
+            let refused = judged(access, SessionStanding::Holds, &nobody);
+            assert_eq!(refused, Err("missing_authorization_header".to_owned()), "{access:?}");
+        }
     }
 
     #[tokio::test]

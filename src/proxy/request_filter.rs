@@ -9,9 +9,10 @@ use super::body::ClientBody;
 use super::context::Context;
 use super::cors;
 use super::respond;
+use crate::admin::PresentedSession;
 use crate::api::{self, Access, Answer, Body, IdempotencyKey, Origin, Plan, Request, Resolved, Route};
 use crate::app::App;
-use crate::auth::{Rights, SearchUiUse};
+use crate::auth::{Rights, SearchUiUse, SessionStanding};
 use crate::cluster::IndexUid;
 use crate::error::{ApiError, Code};
 
@@ -66,8 +67,14 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
     ctx.route = route.as_ref().ok().or(needed.first()).cloned();
     // Whoever may not see anything does not learn which routes there are, nor what an alias can be used for.
     let access = needed.first().map_or_else(|| Access::of_unknown(&path), Route::access);
-    let asked = Asked { access, search_ui: needed.first().and_then(|route| search_ui_use(route, alias.as_ref())) };
-    let rights = authenticate(&app.gate.state(), asked, &header.headers);
+    let cookie = (access == Access::AdminKey).then(|| PresentedSession::of(&method, &header.headers)).flatten();
+    let session_standing = match cookie {
+        Some(cookie) => cookie.standing(app).await?,
+        None => SessionStanding::Unknown,
+    };
+    let search_ui = needed.first().and_then(|route| search_ui_use(route, alias.as_ref()));
+    let asked = Asked { access, search_ui, session: session_standing };
+    let rights = authenticate(&app.gate.state(), asked, &session.req_header().headers);
     let rights = rights.and_then(|rights| needs_all(rights, &needed)).map_err(|error| match &alias {
         Some(alias) => error.not_naming(needed.iter().filter_map(Route::index_uid), alias),
         None => error,
@@ -78,7 +85,8 @@ async fn plan(app: &App, session: &mut Session, ctx: &mut Context) -> Result<Pla
         return Err(ApiError::new(Code::MiroirTooBusy, "Too many requests are under way; come back later."));
     }
 
-    let origin = (access == Access::Own).then(|| origin(app, session));
+    let asks_for_origin = matches!(&route, Route::Admin(route) if route.asks_for_origin());
+    let origin = asks_for_origin.then(|| origin(app, session));
     let writes = route.writes();
     // Reading may be repeated as it is.
     let key = if writes { idempotency_key(&key)? } else { None };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::auth::{ApiKey, KeyUid};
+use crate::auth::{AdminSession, ApiKey, KeyUid};
 use crate::cluster::{Alias, IndexUid, NodeId, Renaming, Shard, ShardSet, TaskUid};
 use crate::tasks::Task;
 use crate::webhooks::{Webhook, WebhookUid};
@@ -169,6 +169,11 @@ pub enum Change {
     DeleteApiKey(KeyUid),
     /// Makes these keys if there is none at all.
     PutDefaultKeys(Vec<ApiKey>),
+    PutAdminSession(AdminSession),
+    /// Replaces a session that exists; one that was ended meanwhile stays ended.
+    UpdateAdminSession(AdminSession),
+    /// Ends the session of this digest.
+    DeleteAdminSession(String),
     /// Creates or replaces a webhook.
     PutWebhook(Webhook),
     DeleteWebhook(WebhookUid),

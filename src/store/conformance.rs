@@ -8,7 +8,7 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use super::{Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError};
-use crate::auth::{Action, ApiKey, IndexPattern, KeyUid};
+use crate::auth::{Action, AdminSession, ApiKey, IndexPattern, KeyUid};
 use crate::cluster::{Alias, AliasKind, Flip, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::error::{Code, ErrorBody};
 use crate::tasks::{
@@ -43,6 +43,7 @@ macro_rules! conformance_tests {
             api_keys_are_kept_replaced_and_deleted
             default_keys_are_made_only_where_there_is_none
             webhooks_are_kept_replaced_and_deleted
+            admin_sessions_are_kept_until_they_are_ended
         );
     };
     ($open:expr; $($rule:ident)*) => {
@@ -467,4 +468,24 @@ pub async fn webhooks_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
     assert_eq!(webhooks().await, [webhook(1, "http://a/"), webhook(2, "http://c/")]);
     store.apply(vec![Change::DeleteWebhook(WebhookUid::from_u128(1))]).await.unwrap();
     assert_eq!(webhooks().await, [webhook(2, "http://c/")]);
+}
+
+pub async fn admin_sessions_are_kept_until_they_are_ended(store: Arc<dyn Store>) {
+    let session = |digest: &str, used_s: i64| -> AdminSession {
+        let used_at = T0 + Duration::seconds(used_s);
+        let rfc3339 = |time: OffsetDateTime| time.format(&time::format_description::well_known::Rfc3339).unwrap();
+        let record =
+            json!({ "digest": digest, "key_proof": "p", "created_at": rfc3339(T0), "used_at": rfc3339(used_at) });
+        serde_json::from_value(record).unwrap()
+    };
+    let put = |digest, used_s| Change::PutAdminSession(session(digest, used_s));
+    store.apply(vec![put("a", 0), put("b", 0)]).await.unwrap();
+    store.apply(vec![Change::UpdateAdminSession(session("b", 7))]).await.unwrap();
+    assert_eq!(store.admin_session("a").await.unwrap(), Some(session("a", 0)));
+    assert_eq!(store.admin_session("b").await.unwrap(), Some(session("b", 7)));
+    assert_eq!(store.admin_session("c").await.unwrap(), None);
+    store.apply(vec![Change::DeleteAdminSession("a".to_owned())]).await.unwrap();
+    store.apply(vec![Change::UpdateAdminSession(session("a", 9))]).await.unwrap();
+    assert_eq!(store.admin_session("a").await.unwrap(), None);
+    assert_eq!(store.admin_sessions().await.unwrap(), [session("b", 7)]);
 }

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
-use crate::auth::{ApiKey, KeyUid};
+use crate::auth::{AdminSession, ApiKey, KeyUid};
 use crate::cluster::{Alias, IndexUid, NodeId, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 use crate::webhooks::{Webhook, WebhookUid};
@@ -29,6 +29,7 @@ struct State {
     idempotency: BTreeMap<String, (OffsetDateTime, IdempotentWrite)>,
     stale: BTreeMap<(NodeId, IndexUid), ShardSet>,
     api_keys: BTreeMap<KeyUid, ApiKey>,
+    admin_sessions: BTreeMap<String, AdminSession>,
     webhooks: BTreeMap<WebhookUid, Webhook>,
     next_task_uid: u32,
     metrics: StoreMetrics,
@@ -71,6 +72,13 @@ impl State {
                     *stored = key;
                 }
             }
+            Change::PutAdminSession(session) => drop(self.admin_sessions.insert(session.digest.clone(), session)),
+            Change::UpdateAdminSession(session) => {
+                if let Some(stored) = self.admin_sessions.get_mut(&session.digest) {
+                    *stored = session;
+                }
+            }
+            Change::DeleteAdminSession(digest) => drop(self.admin_sessions.remove(&digest)),
             Change::PutWebhook(webhook) => drop(self.webhooks.insert(webhook.uid, webhook)),
             Change::DeleteWebhook(uid) => drop(self.webhooks.remove(&uid)),
             Change::DeleteApiKey(uid) => drop(self.api_keys.remove(&uid)),
@@ -228,6 +236,14 @@ impl Store for MemoryStore {
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         Ok(self.state().api_keys.values().cloned().collect())
+    }
+
+    async fn admin_sessions(&self) -> Result<Vec<AdminSession>, StoreError> {
+        Ok(self.state().admin_sessions.values().cloned().collect())
+    }
+
+    async fn admin_session(&self, digest: &str) -> Result<Option<AdminSession>, StoreError> {
+        Ok(self.state().admin_sessions.get(digest).cloned())
     }
 
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {

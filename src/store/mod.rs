@@ -1,7 +1,7 @@
 //! Miroir's own durable state, behind one trait.
 //!
-//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys, API keys, webhooks and the record
-//! of each index. `sqlite/` is the backend of a single Miroir, `redis/` the one that several may share.
+//! What is here outlives the process: tasks, the payloads that replicas still lack, idempotency keys, API keys, sessions of the admin
+//! UI, webhooks and the record of each index. `sqlite/` is the backend of a single Miroir, `redis/` the one that several may share.
 //! The trait speaks of records and queries only, never of a backend's language; `conformance.rs` is what every backend
 //! must pass. Of `tasks/` this folder knows the record types, not the registry that uses them.
 //!
@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 
-use crate::auth::ApiKey;
+use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::conf::TaskStoreConfig;
 use crate::error::{ApiError, Code};
@@ -93,6 +93,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// All API keys, in no order.
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+
+    /// All sessions of the admin UI, in no order.
+    async fn admin_sessions(&self) -> Result<Vec<AdminSession>, StoreError>;
+
+    async fn admin_session(&self, digest: &str) -> Result<Option<AdminSession>, StoreError>;
 
     /// All webhooks, in no order.
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;

@@ -21,6 +21,7 @@
 //! | `payload:ID:STEP` | hash | `n:shard:length` → bytes, n counting from 0 in the order in which parts were added |
 //! | `stale` | set | `node/index/shard` |
 //! | `api_keys` | hash | uid → record |
+//! | `admin_sessions` | hash | digest → record |
 //! | `webhooks` | hash | uid → record |
 //! | `session:ID` | hash | what one process has to know of writes whose answers it missed; expires |
 

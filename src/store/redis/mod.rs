@@ -22,7 +22,7 @@ use self::write::Writer;
 use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
-use crate::auth::ApiKey;
+use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 use crate::webhooks::Webhook;
@@ -261,6 +261,15 @@ impl Store for RedisStore {
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.on_its_threads(|shared| async move { shared.reader().api_keys().await }).await
+    }
+
+    async fn admin_sessions(&self) -> Result<Vec<AdminSession>, StoreError> {
+        self.on_its_threads(|shared| async move { shared.reader().admin_sessions().await }).await
+    }
+
+    async fn admin_session(&self, digest: &str) -> Result<Option<AdminSession>, StoreError> {
+        let digest = digest.to_owned();
+        self.on_its_threads(|shared| async move { shared.reader().admin_session(&digest).await }).await
     }
 
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {

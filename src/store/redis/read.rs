@@ -6,7 +6,7 @@ use redis::{cmd, Cmd};
 
 use super::keys::{canceled_by_code, index_code, kind_code, status_code, time_code, Column, PartField, BLOCK};
 use super::link::Link;
-use crate::auth::ApiKey;
+use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
@@ -40,6 +40,16 @@ impl Reader<'_> {
     pub async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         let records: Vec<Vec<u8>> = self.link.read(&self.command("HVALS", "api_keys")).await?;
         records.iter().map(|record| from_json(record)).collect()
+    }
+
+    pub async fn admin_sessions(&self) -> Result<Vec<AdminSession>, StoreError> {
+        let records: Vec<Vec<u8>> = self.link.read(&self.command("HVALS", "admin_sessions")).await?;
+        records.iter().map(|record| from_json(record)).collect()
+    }
+
+    pub async fn admin_session(&self, digest: &str) -> Result<Option<AdminSession>, StoreError> {
+        let record: Option<Vec<u8>> = self.link.read(self.command("HGET", "admin_sessions").arg(digest)).await?;
+        record.map(|record| from_json(&record)).transpose()
     }
 
     pub async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {

@@ -397,6 +397,15 @@ fn push_change(arguments: &mut Arguments, change: &Change) -> Result<(), StoreEr
         Change::DeleteApiKey(uid) => {
             arguments.push("delete_api_key").push(uid.to_string());
         }
+        Change::PutAdminSession(session) => {
+            arguments.push("put_admin_session").push(&session.digest).push(to_json(session)?);
+        }
+        Change::UpdateAdminSession(session) => {
+            arguments.push("update_admin_session").push(&session.digest).push(to_json(session)?);
+        }
+        Change::DeleteAdminSession(digest) => {
+            arguments.push("delete_admin_session").push(digest);
+        }
         Change::PutWebhook(webhook) => {
             arguments.push("put_webhook").push(webhook.uid.to_string()).push(to_json(webhook)?);
         }

@@ -17,7 +17,7 @@ use self::writer::{Reply, Write, WriterMetrics};
 use super::{
     Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
 };
-use crate::auth::ApiKey;
+use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, ShardSet, TaskUid};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 use crate::webhooks::Webhook;
@@ -214,6 +214,15 @@ impl Store for SqliteStore {
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, StoreError> {
         self.readers.read(read::api_keys).await
+    }
+
+    async fn admin_sessions(&self) -> Result<Vec<AdminSession>, StoreError> {
+        self.readers.read(read::admin_sessions).await
+    }
+
+    async fn admin_session(&self, digest: &str) -> Result<Option<AdminSession>, StoreError> {
+        let digest = digest.to_owned();
+        self.readers.read(move |connection| read::admin_session(connection, &digest)).await
     }
 
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {

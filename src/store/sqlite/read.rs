@@ -9,7 +9,7 @@ use rusqlite::{params, params_from_iter, Connection, OpenFlags, OptionalExtensio
 use tokio::sync::Semaphore;
 
 use super::writer::nanos;
-use crate::auth::ApiKey;
+use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, IndexUid, NodeId, Shard, ShardSet, TaskUid};
 use crate::store::{IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, StoreError};
 use crate::tasks::{Task, TaskFilter, TaskPage, TaskQuery, TaskStatus};
@@ -75,6 +75,20 @@ pub fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT record FROM api_keys")?;
     let records = statement.query_map([], |row| row.get::<_, String>(0))?;
     records.map(|record| from_json(&record?)).collect()
+}
+
+pub fn admin_sessions(connection: &Connection) -> Result<Vec<AdminSession>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT record FROM admin_sessions")?;
+    let records = statement.query_map([], |row| row.get::<_, String>(0))?;
+    records.map(|record| from_json(&record?)).collect()
+}
+
+pub fn admin_session(connection: &Connection, digest: &str) -> Result<Option<AdminSession>, StoreError> {
+    let record: Option<String> = connection
+        .prepare_cached("SELECT record FROM admin_sessions WHERE digest = ?1")?
+        .query_row([digest], |row| row.get(0))
+        .optional()?;
+    record.map(|record| from_json(&record)).transpose()
 }
 
 pub fn webhooks(connection: &Connection) -> Result<Vec<Webhook>, StoreError> {

@@ -55,6 +55,7 @@ const MIGRATIONS: &[&str] = &[
     "CREATE TABLE aliases (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE configuration (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
     "CREATE TABLE webhooks (uid TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
+    "CREATE TABLE admin_sessions (digest TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;",
 ];
 
 /// Schema that this program reads and writes; the file says its own in `user_version`.

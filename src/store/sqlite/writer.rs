@@ -182,6 +182,17 @@ fn apply(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
             execute(transaction, sql, [key.uid.to_string(), to_json(key)?])
         }
         Change::DeleteApiKey(uid) => execute(transaction, "DELETE FROM api_keys WHERE uid = ?1", [uid.to_string()]),
+        Change::PutAdminSession(session) => {
+            let sql = "INSERT OR REPLACE INTO admin_sessions (digest, record) VALUES (?1, ?2)";
+            execute(transaction, sql, params![session.digest, to_json(session)?])
+        }
+        Change::UpdateAdminSession(session) => {
+            let sql = "UPDATE admin_sessions SET record = ?2 WHERE digest = ?1";
+            execute(transaction, sql, params![session.digest, to_json(session)?])
+        }
+        Change::DeleteAdminSession(digest) => {
+            execute(transaction, "DELETE FROM admin_sessions WHERE digest = ?1", [digest])
+        }
         Change::PutWebhook(webhook) => {
             let sql = "INSERT OR REPLACE INTO webhooks (uid, record) VALUES (?1, ?2)";
             execute(transaction, sql, [webhook.uid.to_string(), to_json(webhook)?])

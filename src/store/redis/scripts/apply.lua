@@ -78,6 +78,22 @@ function changes.delete_api_key()
     redis.call('HDEL', p .. 'api_keys', take())
 end
 
+function changes.put_admin_session()
+    local digest, record = take(), take()
+    redis.call('HSET', p .. 'admin_sessions', digest, record)
+end
+
+function changes.update_admin_session()
+    local digest, record = take(), take()
+    if redis.call('HEXISTS', p .. 'admin_sessions', digest) == 1 then
+        redis.call('HSET', p .. 'admin_sessions', digest, record)
+    end
+end
+
+function changes.delete_admin_session()
+    redis.call('HDEL', p .. 'admin_sessions', take())
+end
+
 function changes.put_webhook()
     local uid, record = take(), take()
     redis.call('HSET', p .. 'webhooks', uid, record)
