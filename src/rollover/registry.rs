@@ -184,8 +184,11 @@ impl Holding<'_> {
         let is_new = before.is_none();
         let mut after = RolloverTable::clone(&table);
         let progress = before.map(|before| before.progress.clone()).unwrap_or_default();
-        after.insert(policy.name.clone(), Rolling { policy, progress });
+        let name = policy.name.clone();
+        after.insert(name.clone(), Rolling { policy, progress });
         self.commit(app, after, true, &actions).await?;
+        // What was wrong may have been mended.
+        self.rollovers.set_trouble(&name, None);
         self.rollovers.posted.send_replace(());
         Ok(is_new)
     }
