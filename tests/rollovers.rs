@@ -1,4 +1,4 @@
-//! Rollover policies: indexes that are full or old give way to new ones while documents flow, and the oldest are deleted.
+//! Rollovers: indexes that are full or old give way to new ones while documents flow, and the oldest are deleted.
 
 mod support;
 
@@ -9,59 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 
 use serde_json::{json, Value};
+use support::rollover::{
+    index_names as indexes, log_lines as documents, logs_policy as policy, logs_series as series, names,
+    rolling_fleet as fleet, POLICIES,
+};
 use support::{progress, wait_until, Client, Fleet, FleetOptions, TASK_PATIENCE};
-
-const POLICIES: &str = "/_miroir/rollover-policies";
-
-/// A fleet that looks at its policies every second, with a safety lock of so many days.
-fn fleet(safety_lock_days: u32) -> Fleet {
-    let settings = format!(
-        "  shards: 8\n  ilm: {{ enabled: true, check_interval_s: 1, safety_lock_older_than_days: {safety_lock_days} }}\n"
-    );
-    Fleet::start(&FleetOptions { settings, ..FleetOptions::default() })
-}
-
-fn policy(triggers: Value, keep: Option<usize>) -> Value {
-    json!({
-        "name": "logs",
-        "write_alias": "logs",
-        "read_alias": "all-logs",
-        "pattern": "logs-{YYYY-MM-DD}",
-        "triggers": triggers,
-        "retention": { "keep_indexes": keep.map_or(99, |keep| keep) },
-        "template": {
-            "primary_key": "id",
-            "settings": { "filterableAttributes": ["level"], "sortableAttributes": ["id"], "stopWords": ["the"] },
-        },
-    })
-}
-
-fn today() -> String {
-    let now = time::OffsetDateTime::now_utc();
-    format!("logs-{:04}-{:02}-{:02}", now.year(), u8::from(now.month()), now.day())
-}
-
-fn documents(ids: std::ops::Range<u64>) -> Value {
-    ids.map(|id| json!({ "id": id, "level": if id % 2 == 0 { "info" } else { "warn" }, "text": "line" })).collect()
-}
-
-fn names(indexes: &Value) -> Vec<String> {
-    indexes.as_array().expect("a list").iter().map(|name| name.as_str().expect("a name").to_owned()).collect()
-}
-
-fn series(admin: &Client) -> Vec<String> {
-    names(&progress(admin, "logs")["indexes"])
-}
-
-fn indexes(client: &Client) -> BTreeSet<String> {
-    let listed = client.get("/indexes?limit=1000").expect_status(200);
-    listed["results"]
-        .as_array()
-        .expect("indexes")
-        .iter()
-        .map(|index| index["uid"].as_str().unwrap().to_owned())
-        .collect()
-}
 
 /// How often each id is found by the read alias.
 fn found(client: &Client, alias: &str) -> BTreeMap<u64, u64> {
@@ -78,31 +30,6 @@ fn found(client: &Client, alias: &str) -> BTreeMap<u64, u64> {
             return found;
         }
     }
-}
-
-#[test]
-fn a_policy_makes_its_first_index_with_its_template_and_aliases_before_it_is_answered() {
-    let fleet = fleet(7);
-    let (client, admin) = (fleet.client(), fleet.admin());
-    let made = admin.post(POLICIES, policy(json!({ "max_age": "1d" }), None)).expect_status(201);
-    let first = series(&admin);
-    assert!(first.len() == 1 && (first[0] == today() || first[0] < today()), "{first:?}");
-    assert_eq!(made["progress"]["indexes"], json!(first));
-    assert_eq!(made["progress"]["last_rollover"]["trigger"], "first");
-    assert_eq!(made["triggers"], json!({ "max_age": "1d" }));
-    let alias = |name: &str| admin.get(&format!("/_miroir/aliases/{name}")).expect_status(200);
-    let (write, read) = (alias("logs"), alias("all-logs"));
-    assert_eq!((&write["kind"], &write["targets"]), (&json!("single"), &json!(first)));
-    assert_eq!((&read["kind"], &read["targets"]), (&json!("multi"), &json!(first)));
-    assert_eq!(client.get("/indexes/logs").expect_status(200)["primaryKey"], "id");
-    let settings = client.get("/indexes/logs/settings").expect_status(200);
-    assert_eq!((&settings["filterableAttributes"], &settings["stopWords"]), (&json!(["level"]), &json!(["the"])));
-    client.succeed(client.post("/indexes/logs/documents", documents(0..10)));
-    assert_eq!(client.search("all-logs", json!({ "filter": "level = warn" }))["estimatedTotalHits"], 5);
-    client.post("/indexes/all-logs/documents", documents(0..1)).expect_error(409, "miroir_multi_alias_not_writable");
-    assert!(
-        fleet.metric("miroir_rollover_total", "first") == 1.0 && fleet.metric("miroir_rollover_policies", "") == 1.0
-    );
 }
 
 #[test]
@@ -166,6 +93,98 @@ fn size_is_a_reason_and_new_indexes_are_locked_against_deletion() {
     assert_eq!(series(&admin).len(), 2, "it is not seven days old");
     assert_eq!(found(client, "all-logs").len(), 40);
     assert_eq!(fleet.metric("miroir_rollover_deleted_indexes_total", ""), 0.0);
+}
+
+#[test]
+fn the_safety_lock_holds_what_is_newer_and_lets_go_of_what_is_older() {
+    let mut fleet = fleet(7);
+    let (client, admin) = (fleet.client().clone(), fleet.admin());
+    let made = ["eight-days", "six-days", "newest"];
+    for index in made {
+        client.succeed(client.post(&format!("/indexes/{index}/documents"), documents(0..1)));
+    }
+    let mut policy = policy(json!({ "max_docs": 1000 }), Some(1));
+    policy["adopt_indexes"] = json!(made);
+    admin.post(POLICIES, policy).expect_status(201);
+    assert_eq!(series(&admin), made);
+    fleet.kill_proxy();
+    for (index, age_days) in [("eight-days", 8), ("six-days", 6)] {
+        backdate(&fleet, index, time::Duration::days(age_days));
+    }
+    fleet.start_proxy();
+    wait_until("the oldest is deleted", TASK_PATIENCE, || {
+        indexes(&client).len() == 2 && progress(&admin, "logs")["deleting"] == json!([])
+    });
+    assert_eq!(series(&admin), made[1..]);
+    client.get("/indexes/eight-days").expect_error(404, "index_not_found");
+    assert_eq!(found(&client, "six-days").len(), 1);
+}
+
+/// Makes an index older, in the store of a proxy that does not run.
+fn backdate(fleet: &Fleet, index: &str, by: time::Duration) {
+    let store = rusqlite::Connection::open(fleet.folder().join("miroir.db")).expect("the store opens");
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+    let record = store.query_row("SELECT record FROM indexes WHERE uid = ?1", [index], read).expect("its record");
+    let mut record: Value = serde_json::from_str(&record).expect("JSON");
+    let at = (time::OffsetDateTime::now_utc() - by).format(&time::format_description::well_known::Rfc3339);
+    record["created_at"] = json!(at.expect("a time"));
+    let changed = store.execute("UPDATE indexes SET record = ?2 WHERE uid = ?1", [index, &record.to_string()]);
+    assert_eq!(changed.expect("it is written"), 1);
+}
+
+#[test]
+fn a_check_begins_no_more_rollovers_than_it_may() {
+    // It looks when it starts, when there is a policy, and not for an hour then.
+    let settings = "  ilm: { enabled: true, check_interval_s: 3600, max_rollovers_per_check: 1 }\n".to_owned();
+    let mut fleet = Fleet::start(&FleetOptions { settings, ..FleetOptions::default() });
+    let (client, admin) = (fleet.client().clone(), fleet.admin());
+    let names_of = ["a", "b", "c"];
+    for name in names_of {
+        let policy = json!({
+            "name": name, "write_alias": format!("{name}w"), "read_alias": format!("{name}r"),
+            "pattern": format!("{name}-{{YYYY}}"), "triggers": { "max_docs": 5 },
+        });
+        admin.post(POLICIES, policy).expect_status(201);
+    }
+    for name in names_of {
+        client.succeed(client.post(&format!("/indexes/{name}w/documents"), documents(0..5)));
+    }
+    for checks in 1..=3 {
+        fleet.kill_proxy();
+        fleet.start_proxy();
+        let rolled = || {
+            let lengths = names_of.map(|name| names(&progress(&admin, name)["indexes"]).len());
+            lengths.iter().filter(|length| **length == 2).count()
+        };
+        wait_until("one gives way", TASK_PATIENCE, || rolled() == checks);
+        // A whole look goes by before this one is answered.
+        client.succeed(client.post("/indexes/other/documents", documents(0..1)));
+        assert_eq!(rolled(), checks);
+        assert!(names_of.iter().all(|name| progress(&admin, name)["phase"].is_null()));
+    }
+}
+
+#[test]
+fn an_index_gives_way_while_a_node_is_away_and_the_node_has_it_when_it_is_back() {
+    let mut fleet = fleet(7);
+    let (client, admin) = (fleet.client().clone(), fleet.admin());
+    admin.post(POLICIES, policy(json!({ "max_docs": 10 }), None)).expect_status(201);
+    client.succeed(client.post("/indexes/logs/documents", documents(0..5)));
+    fleet.kill_node(0);
+    fleet.await_failure(0);
+    client.succeed(client.post("/indexes/logs/documents", documents(5..10)));
+    wait_until("it has given way", TASK_PATIENCE, || series(&admin).len() == 2);
+    client.succeed(client.post("/indexes/logs/documents", documents(10..15)));
+    let all: BTreeMap<u64, u64> = (0..15).map(|id| (id, 1)).collect();
+    assert_eq!(found(&client, "all-logs"), all);
+    fleet.start_node(0);
+    fleet.await_recovery();
+    assert_eq!(found(&client, "all-logs"), all);
+    let newest = series(&admin)[1].clone();
+    fleet.await_tasks();
+    let settings = |n: usize| fleet.node_client(n).get(&format!("/indexes/{newest}/settings")).expect_status(200);
+    wait_until("the node has the index as the others", TASK_PATIENCE, || settings(0) == settings(1));
+    assert_eq!(settings(0)["stopWords"], json!(["the"]));
 }
 
 /// Writers know one name, readers another. Whatever gives way meanwhile, no write fails, and what was taken is found once.
@@ -313,135 +332,6 @@ fn a_proxy_that_dies_at_any_moment_goes_on_where_it_was() {
 }
 
 #[test]
-fn operators_read_aliases_of_policies_and_change_none() {
-    let fleet = fleet(7);
-    let (client, admin) = (fleet.client(), fleet.admin());
-    for index in ["one", "two"] {
-        client.succeed(client.post("/indexes", json!({ "uid": index })));
-    }
-    // None for several indexes is made by hand.
-    for answer in [
-        admin.put("/_miroir/aliases/both", json!({ "targets": ["one", "two"] })),
-        admin.put("/_miroir/aliases/both", json!({ "targets": ["one"] })),
-        admin.post("/_miroir/aliases", json!({ "name": "both", "targets": ["one", "two"] })),
-    ] {
-        answer.expect_error(409, "miroir_alias_managed");
-    }
-    let adopting = json!({
-        "name": "p", "write_alias": "w", "read_alias": "r", "pattern": "p-{YYYY}", "triggers": { "max_docs": 1000 },
-        "adopt_indexes": ["one", "two"],
-    });
-    admin.post(POLICIES, adopting.clone()).expect_status(201);
-    let action = |action: Value| admin.post("/_miroir/aliases/actions", json!({ "actions": [action] }));
-    for answer in [
-        admin.put("/_miroir/aliases/w", json!({ "target": "one" })),
-        admin.put("/_miroir/aliases/r", json!({ "target": "one" })),
-        admin.put("/_miroir/aliases/r", json!({ "targets": ["two", "one"] })),
-        admin.delete("/_miroir/aliases/w"),
-        admin.delete("/_miroir/aliases/r"),
-        action(json!({ "remove": { "alias": "r", "index": "one" } })),
-        action(json!({ "remove": { "alias": "w", "index": "two" } })),
-    ] {
-        let refused = answer.expect_error(409, "miroir_alias_managed");
-        assert!(refused["message"].as_str().unwrap().contains("rollover policy `p`"), "{refused}");
-    }
-    client.delete("/indexes/one").expect_error(409, "miroir_alias_conflict");
-    assert_eq!(admin.get("/_miroir/aliases/w").expect_status(200)["targets"], json!(["two"]));
-    assert_eq!(admin.get("/_miroir/aliases/r").expect_status(200)["targets"], json!(["one", "two"]));
-    // An alias of an operator's own for one of the indexes is none of the policy's affair.
-    admin.put("/_miroir/aliases/own", json!({ "target": "one" })).expect_status(201);
-    admin.delete("/_miroir/aliases/own").expect_status(200);
-
-    // Without the policy its aliases go on, and those for several may be deleted, though not changed.
-    let gone = admin.delete(&format!("{POLICIES}/p")).expect_status(200);
-    assert_eq!(gone["name"], "p");
-    admin.get(&format!("{POLICIES}/p")).expect_error(404, "miroir_rollover_policy_not_found");
-    admin.delete(&format!("{POLICIES}/p")).expect_error(404, "miroir_rollover_policy_not_found");
-    assert_eq!(client.search("r", json!({}))["estimatedTotalHits"], 0);
-    action(json!({ "remove": { "alias": "r", "index": "one" } })).expect_error(409, "miroir_alias_managed");
-    // A policy takes them over if it is told what they stand for.
-    let mut blind = adopting.clone();
-    blind["adopt_indexes"] = json!(["two"]);
-    let refused = admin.post(POLICIES, blind).expect_error(409, "miroir_alias_conflict");
-    assert!(refused["message"].as_str().unwrap().contains("stands for `one`, `two`"), "{refused}");
-    admin.post(POLICIES, adopting).expect_status(201);
-    admin.delete(&format!("{POLICIES}/p")).expect_status(200);
-    admin.delete("/_miroir/aliases/r").expect_status(200);
-    admin.delete("/_miroir/aliases/w").expect_status(200);
-    client.succeed(client.delete("/indexes/one"));
-}
-
-#[test]
-fn policies_that_cannot_be_are_refused_and_leave_nothing_behind() {
-    let fleet = fleet(7);
-    let (client, admin) = (fleet.client(), fleet.admin());
-    client.get(POLICIES).expect_error(401, "miroir_invalid_auth");
-    assert_eq!(admin.get(POLICIES).expect_status(200), json!({ "policies": [] }));
-    client.succeed(client.post("/indexes", json!({ "uid": "taken" })));
-    client.succeed(client.post("/indexes", json!({ "uid": "old" })));
-    admin.put("/_miroir/aliases/busy", json!({ "target": "taken" })).expect_status(201);
-    let with = |changes: Value| {
-        let mut policy = policy(json!({ "max_docs": 1000 }), None);
-        policy.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        admin.post(POLICIES, policy)
-    };
-    with(json!({ "write_alias": "taken" })).expect_error(409, "miroir_alias_conflict");
-    with(json!({ "read_alias": "taken" })).expect_error(409, "miroir_alias_conflict");
-    with(json!({ "write_alias": "busy" })).expect_error(409, "miroir_alias_conflict");
-    with(json!({ "adopt_indexes": ["none"] })).expect_error(404, "index_not_found");
-    with(json!({ "adopt_indexes": ["old", "old"] })).expect_error(400, "miroir_invalid_rollover_policy");
-    with(json!({ "triggers": {} })).expect_error(400, "miroir_invalid_rollover_policy");
-    with(json!({ "pattern": "logs" })).expect_error(400, "miroir_invalid_rollover_policy");
-    with(json!({ "unknown": 1 })).expect_error(400, "bad_request");
-    admin.post_as(POLICIES, "application/json", "{").expect_error(400, "malformed_payload");
-    assert_eq!(admin.get(POLICIES).expect_status(200), json!({ "policies": [] }));
-    assert_eq!(admin.get("/_miroir/aliases").expect_status(200)["aliases"].as_array().unwrap().len(), 1);
-
-    with(json!({ "adopt_indexes": ["old"] })).expect_status(201);
-    let other = |changes: Value| {
-        let mut other = json!({ "name": "other", "write_alias": "w", "read_alias": "r", "pattern": "o-{YYYY}" });
-        other.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        with(other)
-    };
-    other(json!({ "pattern": "logs-{YYYY}-{MM}-{DD}" })).expect_error(400, "miroir_invalid_rollover_policy");
-    other(json!({ "write_alias": "all-logs" })).expect_error(409, "miroir_alias_conflict");
-    other(json!({ "adopt_indexes": ["old"] })).expect_error(400, "miroir_invalid_rollover_policy");
-    // A policy is replaced as a whole, but for its aliases and what they stand for.
-    with(json!({ "write_alias": "other" })).expect_error(400, "miroir_invalid_rollover_policy");
-    with(json!({ "read_alias": "other" })).expect_error(400, "miroir_invalid_rollover_policy");
-    with(json!({ "adopt_indexes": ["taken"] })).expect_error(400, "miroir_invalid_rollover_policy");
-    let replaced = with(json!({ "retention": {}, "template": {} })).expect_status(200);
-    assert_eq!((&replaced["retention"], &replaced["template"]), (&json!({}), &json!({})));
-    assert_eq!(replaced["progress"]["indexes"], json!(["old"]));
-    assert_eq!(admin.get(&format!("{POLICIES}/logs")).expect_status(200)["retention"], json!({}));
-}
-
-#[test]
-fn a_template_that_the_nodes_refuse_is_told_and_can_be_mended() {
-    let fleet = fleet(7);
-    let (client, admin) = (fleet.client(), fleet.admin());
-    let mut wrong = policy(json!({ "max_docs": 10 }), None);
-    wrong["template"]["settings"] = json!({ "rankingRules": ["no-such-rule"] });
-    let made = admin.post(POLICIES, wrong.clone()).expect_status(201);
-    let message = made["progress"]["trouble"]["message"].as_str().expect("what is wrong").to_owned();
-    assert!(message.starts_with("configure: ") && message.contains("no-such-rule"), "{message}");
-    assert_eq!(made["progress"]["phase"], "configuring");
-    admin.get("/_miroir/aliases/logs").expect_error(404, "miroir_alias_not_found");
-    // Nobody takes the name meanwhile.
-    client.fail(client.post("/indexes/logs/documents", documents(0..1)), "miroir_alias_conflict");
-    client.post("/indexes", json!({ "uid": "logs" })).expect_error(409, "miroir_alias_conflict");
-    assert!(fleet.metric("miroir_rollover_failures_total", "configure") >= 1.0);
-
-    wrong["template"]["settings"] = json!({ "stopWords": ["the"] });
-    admin.post(POLICIES, wrong).expect_status(200);
-    wait_until("the aliases are there", TASK_PATIENCE, || admin.get("/_miroir/aliases/logs").status == 200);
-    wait_until("nothing is wrong any more", TASK_PATIENCE, || progress(&admin, "logs")["trouble"].is_null());
-    client.succeed(client.post("/indexes/logs/documents", documents(0..1)));
-    assert_eq!(client.get("/indexes/logs/settings/stop-words").expect_status(200), json!(["the"]));
-    assert_eq!(indexes(client).len(), 1, "no index was left over");
-}
-
-#[test]
 fn an_index_that_another_alias_stands_for_is_not_deleted_and_is_no_reason_not_to_roll_over() {
     let fleet = fleet(0);
     let (client, admin) = (fleet.client(), fleet.admin());
@@ -461,32 +351,4 @@ fn an_index_that_another_alias_stands_for_is_not_deleted_and_is_no_reason_not_to
     assert_eq!(found(client, "kept").len(), 5);
     admin.delete("/_miroir/aliases/kept").expect_status(200);
     wait_until("the oldest are deleted", TASK_PATIENCE, || indexes(client).len() == 1 && series(&admin).len() == 1);
-}
-
-#[test]
-fn nothing_runs_when_it_is_switched_off_and_policies_can_still_be_deleted() {
-    // It looks when it starts, when there is a policy, and not for an hour then.
-    let settings = |enabled: bool| format!("  ilm: {{ enabled: {enabled}, check_interval_s: 3600 }}\n");
-    let mut fleet = Fleet::start(&FleetOptions { settings: settings(true), ..FleetOptions::default() });
-    let (client, admin) = (fleet.client().clone(), fleet.admin());
-    admin.post(POLICIES, policy(json!({ "max_docs": 5 }), None)).expect_status(201);
-    client.succeed(client.post("/indexes/logs/documents", documents(0..50)));
-    let before = series(&admin);
-    let mut switch = |enabled: bool| {
-        fleet.kill_proxy();
-        fleet.edit_configuration(|text| text.replace(&settings(!enabled), &settings(enabled)));
-        fleet.start_proxy();
-    };
-    switch(false);
-    for id in 50..60 {
-        client.succeed(client.post("/indexes/logs/documents", documents(id..id + 1)));
-    }
-    admin.post(POLICIES, policy(json!({ "max_docs": 5 }), None)).expect_error(501, "miroir_not_supported");
-    assert_eq!((series(&admin), &progress(&admin, "logs")["phase"]), (before.clone(), &Value::Null));
-    switch(true);
-    wait_until("it is looked at", TASK_PATIENCE, || series(&admin).len() == before.len() + 1);
-    switch(false);
-    admin.delete(&format!("{POLICIES}/logs")).expect_status(200);
-    admin.delete("/_miroir/aliases/all-logs").expect_status(200);
-    assert_eq!(client.get("/indexes/logs/stats").expect_status(200)["numberOfDocuments"], 0);
 }

@@ -106,6 +106,14 @@ fn contradictions_are_named_at_once_with_their_lines() {
 }
 
 #[test]
+fn rollovers_need_aliases() {
+    assert!(with("  ilm: { enabled: true }\n").is_ok());
+    let errors = with("  aliases: { enabled: false }\n  ilm: { enabled: true }\n").unwrap_err();
+    assert!(errors.contains("miroir.ilm.enabled: needs miroir.aliases.enabled"), "{errors}");
+    assert!(with("  aliases: { enabled: false }\n").is_ok());
+}
+
+#[test]
 fn a_file_without_nodes_is_refused() {
     for text in ["", "miroir:\n  shards: 8\n", "miroir:\n  nodes: []\n"] {
         assert!(parse(text).unwrap_err().contains("miroir.nodes: names no node"), "{text:?}");

@@ -12,7 +12,7 @@ mod fleet;
 mod operation;
 mod process;
 mod receiver;
-mod rollover;
+pub mod rollover;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
