@@ -23,7 +23,7 @@ pub use carry_out::{carry_out, settled, Taken};
 pub use late_turns::LateTurns;
 pub use logs::{Backlog, ReplicaLogs};
 pub use lost_data::examine;
-pub use order::{Scope, Turn, WriteOrder};
+pub use order::{Scope, Turn, Watch, WriteOrder};
 pub use quorum::Quorum;
 pub use replay::replay;
 pub use request::{Reach, Spread, Step, StepBody, Write};

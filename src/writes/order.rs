@@ -20,6 +20,10 @@ pub enum Scope<'a> {
     Whole,
 }
 
+/// Documents that one watch notes at most, 8 bytes each and as much again for the table: about a minute of the fastest writing.
+/// Beyond that it only knows that there were more.
+const WATCHED_KEYS_MAX: usize = 1 << 20;
+
 /// Writes under way, by index. An index need not exist.
 #[derive(Clone, Default)]
 pub struct WriteOrder {
@@ -35,6 +39,42 @@ struct Book {
     /// The last write of each document among those that came after `last_whole`.
     last_of_key: HashMap<u64, u64>,
     last_whole: Option<u64>,
+    watched: Option<Watched>,
+}
+
+impl Book {
+    fn is_done_with(&self) -> bool {
+        self.under_way.is_empty() && self.watched.is_none()
+    }
+}
+
+/// What has been written since a watch began.
+#[derive(Default)]
+struct Watched {
+    keys: HashSet<u64>,
+    /// Any document may have been written.
+    is_all: bool,
+}
+
+impl Watched {
+    fn note(&mut self, scope: Scope<'_>) {
+        match scope {
+            Scope::Keys(keys) if !self.is_all => {
+                self.keys.extend(keys);
+                self.is_all = self.keys.len() > WATCHED_KEYS_MAX;
+            }
+            _ => self.is_all = true,
+        }
+        if self.is_all {
+            self.keys = HashSet::new();
+        }
+    }
+}
+
+/// Notes which documents of an index are written to, as long as it is there. It holds nobody up.
+pub struct Watch {
+    order: WriteOrder,
+    index_uid: IndexUid,
 }
 
 /// A write's turn. Those that wait for it go on when it is dropped.
@@ -62,9 +102,16 @@ impl WriteOrder {
 
     /// Takes a place behind all earlier writes, and returns those that must end first.
     fn enter(&self, index_uid: &IndexUid, scope: Scope<'_>) -> (Turn, Vec<Ended>) {
-        let (ends, ended) = oneshot::channel();
         let mut books = books(&self.books);
         let book = books.entry(index_uid.clone()).or_default();
+        if let Some(watched) = &mut book.watched {
+            watched.note(scope);
+        }
+        self.take_place(book, index_uid, scope)
+    }
+
+    fn take_place(&self, book: &mut Book, index_uid: &IndexUid, scope: Scope<'_>) -> (Turn, Vec<Ended>) {
+        let (ends, ended) = oneshot::channel();
         let ticket = book.next_ticket;
         book.next_ticket += 1;
         let mut earlier: HashSet<u64> = book.last_whole.into_iter().collect();
@@ -86,6 +133,57 @@ impl WriteOrder {
         book.under_way.insert(ticket, ended.shared());
         let turn = Turn { books: Arc::clone(&self.books), index_uid: index_uid.clone(), ticket, keys, _ends: ends };
         (turn, earlier)
+    }
+}
+
+impl WriteOrder {
+    /// Watches an index from now on, and returns once all writes that came before have ended. `None` if somebody watches it
+    /// already; `miroir_too_busy` at `deadline`.
+    pub async fn watch(&self, index_uid: &IndexUid, deadline: Instant) -> Result<Option<Watch>, ApiError> {
+        let earlier: Vec<Ended> = {
+            let mut books = books(&self.books);
+            let book = books.entry(index_uid.clone()).or_default();
+            if book.watched.is_some() {
+                return Ok(None);
+            }
+            book.watched = Some(Watched::default());
+            book.under_way.values().cloned().collect()
+        };
+        let watch = Watch { order: self.clone(), index_uid: index_uid.clone() };
+        match tokio::time::timeout_at(deadline, join_all(earlier)).await {
+            Ok(_) => Ok(Some(watch)),
+            Err(_) => {
+                let message = format!("Earlier writes to index `{index_uid}` have not ended in time.");
+                Err(ApiError::new(Code::MiroirTooBusy, message))
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// A turn for those of the documents that have not been written to since the watch began, with their places in `keys`; `None`
+    /// if any may have been. Whoever writes to them from now on waits for the turn.
+    pub fn turn_of_untouched(&self, keys: &[u64]) -> Option<(Turn, Vec<usize>)> {
+        let mut books = books(&self.order.books);
+        let book = books.get_mut(&self.index_uid)?;
+        let watched = book.watched.as_ref().filter(|watched| !watched.is_all)?;
+        let places: Vec<usize> = (0..keys.len()).filter(|&at| !watched.keys.contains(&keys[at])).collect();
+        let untouched: Vec<u64> = places.iter().map(|&at| keys[at]).collect();
+        let scope = Scope::Keys(&untouched);
+        let (turn, earlier) = self.order.take_place(book, &self.index_uid, scope);
+        debug_assert!(earlier.is_empty(), "what came before the watch has ended, and what came since touches others");
+        Some((turn, places))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut books = books(&self.order.books);
+        let Some(book) = books.get_mut(&self.index_uid) else { return };
+        book.watched = None;
+        if book.is_done_with() {
+            books.remove(&self.index_uid);
+        }
     }
 }
 
@@ -113,7 +211,7 @@ impl Drop for Turn {
         if book.last_whole == Some(self.ticket) {
             book.last_whole = None;
         }
-        if book.under_way.is_empty() {
+        if book.is_done_with() {
             books.remove(&self.index_uid);
         }
     }
@@ -176,6 +274,36 @@ mod tests {
         assert!(refused.is(Code::MiroirTooBusy));
         drop(first);
         assert!(is_free(&order, "movies", Scope::Keys(&[1])).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_spares_what_was_written_since_it_began_and_holds_nobody_up() {
+        let order = WriteOrder::default();
+        let later = || Instant::now() + Duration::from_secs(1);
+        let before = order.turn(&uid("movies"), Scope::Keys(&[1]), later()).await.unwrap();
+        assert!(order.watch(&uid("movies"), later()).await.is_err(), "it waits for what came before");
+        drop(before);
+        let watch = order.watch(&uid("movies"), later()).await.unwrap().unwrap();
+        assert!(order.watch(&uid("movies"), later()).await.unwrap().is_none(), "one watches an index at a time");
+        drop(order.turn(&uid("movies"), Scope::Keys(&[2]), later()).await.unwrap());
+        let under_way = order.turn(&uid("movies"), Scope::Keys(&[3]), later()).await.unwrap();
+        drop(order.turn(&uid("books"), Scope::Whole, later()).await.unwrap());
+        let (turn, places) = watch.turn_of_untouched(&[1, 2, 3, 4]).unwrap();
+        assert_eq!(places, [0, 3]);
+        assert!(!is_free(&order, "movies", Scope::Keys(&[4])).await, "whoever comes now waits for the turn");
+        assert!(is_free(&order, "movies", Scope::Keys(&[2])).await);
+        drop((turn, under_way));
+        assert!(is_free(&order, "movies", Scope::Whole).await);
+        assert!(watch.turn_of_untouched(&[7]).is_none(), "any document may have been written");
+        drop(watch);
+        assert!(books(&order.books).is_empty(), "nothing is kept of indexes that nobody watches or writes to");
+    }
+
+    #[test]
+    fn a_watch_of_too_many_writes_spares_all_documents() {
+        let mut watched = Watched::default();
+        watched.note(Scope::Keys(&(0..=WATCHED_KEYS_MAX as u64).collect::<Vec<_>>()));
+        assert!(watched.is_all && watched.keys.is_empty());
     }
 
     #[derive(Clone, Debug)]
