@@ -45,6 +45,7 @@ fn split(format: PayloadFormat, payload: &[u8]) -> usize {
         missing_key: MissingKey::Refuse,
         places: PlaceRule::Unchecked,
         shard_count: 64,
+        expires: false,
     };
     let mut splitter = Splitter::new(format, rules);
     for chunk in payload.chunks(CHUNK_LEN) {

@@ -142,6 +142,7 @@ pub fn index_of(record: IndexRecord) -> Index {
         settings_version: record.settings_version,
         verified: record.verified_settings.map(Arc::new),
         is_frozen: record.is_frozen,
+        expiry: record.expiry,
     }
 }
 
@@ -158,5 +159,6 @@ pub fn record_of(index: &Index) -> IndexRecord {
         settings_version: index.settings_version,
         verified_settings: index.verified.as_deref().cloned(),
         is_frozen: index.is_frozen,
+        expiry: index.expiry,
     }
 }

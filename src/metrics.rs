@@ -54,6 +54,10 @@ pub struct Metrics {
     pub explain_requests: IntCounterVec,
     pub search_ui_sessions: IntCounterVec,
     pub admin_ui_logins: IntCounterVec,
+    pub ttl_sweeps: IntCounterVec,
+    pub ttl_sweep_duration: Histogram,
+    pub ttl_deleted: IntCounter,
+    pub ttl_spared: IntCounter,
 }
 
 impl Metrics {
@@ -225,6 +229,23 @@ impl Metrics {
                 ),
                 &["outcome"],
             )?,
+            ttl_sweeps: IntCounterVec::new(
+                Opts::new(
+                    "miroir_ttl_sweeps_total",
+                    "Sweeps of an index: complete, bounded (more has expired than one may delete), or failed, to be tried again",
+                ),
+                &["outcome"],
+            )?,
+            ttl_sweep_duration: Histogram::with_opts(histogram(
+                "miroir_ttl_sweep_duration_seconds",
+                "Time of one sweep, with its wait for earlier writes",
+                &LATENCY_BUCKETS_S,
+            ))?,
+            ttl_deleted: IntCounter::new("miroir_ttl_deleted_documents_total", "Expired documents that were deleted")?,
+            ttl_spared: IntCounter::new(
+                "miroir_ttl_spared_documents_total",
+                "Documents that were found to have expired and left, because they were written to meanwhile",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -257,6 +278,10 @@ impl Metrics {
         self.registry.register(Box::new(self.explain_requests.clone()))?;
         self.registry.register(Box::new(self.search_ui_sessions.clone()))?;
         self.registry.register(Box::new(self.admin_ui_logins.clone()))?;
+        self.registry.register(Box::new(self.ttl_sweeps.clone()))?;
+        self.registry.register(Box::new(self.ttl_sweep_duration.clone()))?;
+        self.registry.register(Box::new(self.ttl_deleted.clone()))?;
+        self.registry.register(Box::new(self.ttl_spared.clone()))?;
         self.registry.register(Box::new(self.replica_log_entries.clone()))?;
         self.registry.register(Box::new(self.node_data_lost.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;

@@ -5,6 +5,10 @@ use std::borrow::Cow;
 /// Holds a document's shard, as one private-use character.
 pub const SHARD_FIELD: &str = "_miroir_shard";
 
+/// When a document expires, in milliseconds since 1970. The client sets it and reads it; where TTL is off, it is a field like any
+/// other.
+pub const EXPIRY_FIELD: &str = "_miroir_expires_at";
+
 /// Whether a field is Miroir's own. No client ever sees one, whatever the route.
 pub fn is_reserved(field: &[u8]) -> bool {
     field == SHARD_FIELD.as_bytes()

@@ -14,7 +14,7 @@ use pingora::services::listening::Service;
 
 use crate::background::{
     Creations, HealthChecks, IndexRollovers, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs,
-    SettingsChanges, SettingsDrift, SharedApp, Startup, TaskReconciliation, WebhookCalls,
+    SettingsChanges, SettingsDrift, SharedApp, Startup, TaskReconciliation, TtlSweep, WebhookCalls,
 };
 use crate::conf::Config;
 use crate::proxy::Proxy;
@@ -84,10 +84,11 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let webhooks = server.add_service(background_service("webhooks", WebhookCalls::new(Arc::clone(&app))));
     let rollovers = server.add_service(background_service("rollovers", IndexRollovers::new(Arc::clone(&app))));
     let reload = server.add_service(background_service("reload", Reload::new(Arc::clone(&app))));
+    let ttl = server.add_service(background_service("ttl", TtlSweep::new(Arc::clone(&app))));
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
     for dependent in [
-        &health, &tasks, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &rollovers, &reload,
+        &health, &tasks, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &rollovers, &reload, &ttl,
         &proxy, &metrics,
     ] {
         dependent.add_dependency(&startup);

@@ -4,6 +4,7 @@ mod aliases;
 mod login;
 mod rollover_policies;
 mod search_ui;
+mod ttl;
 
 use futures_util::future::join_all;
 use serde_json::{json, Value};
@@ -17,6 +18,7 @@ use crate::scatter::NodeRequest;
 pub use aliases::AliasRoute;
 pub use login::PresentedSession;
 pub use rollover_policies::RolloverRoute;
+pub use ttl::TtlRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminRoute {
@@ -31,6 +33,7 @@ pub enum AdminRoute {
     SearchUiSession(IndexUid),
     Task(TaskUid),
     Topology,
+    Ttl(TtlRoute),
     Version,
 }
 
@@ -42,6 +45,7 @@ impl AdminRoute {
             ["rollover-policies", rest @ ..] => RolloverRoute::recognise(rest, verb).map(AdminRoute::Rollover),
             ["admin", "login"] if verb == Verb::Post => Some(AdminRoute::Login),
             ["admin", "logout"] if verb == Verb::Post => Some(AdminRoute::Logout),
+            ["indexes", uid, "ttl-policy"] => TtlRoute::recognise(uid, verb).map(AdminRoute::Ttl),
             ["reload"] if verb == Verb::Post => Some(AdminRoute::Reload),
             _ if verb != Verb::Get => None,
             ["config"] => Some(AdminRoute::Config),
@@ -63,6 +67,7 @@ impl AdminRoute {
         match self {
             AdminRoute::Aliases(route) => route.writes(),
             AdminRoute::Rollover(route) => route.writes(),
+            AdminRoute::Ttl(route) => route.writes(),
             _ => false,
         }
     }
@@ -79,6 +84,7 @@ impl AdminRoute {
             AdminRoute::SearchUiSession(_) => "/_miroir/ui/search/{index}/session",
             AdminRoute::Task(_) => "/_miroir/tasks/{uid}",
             AdminRoute::Topology => "/_miroir/topology",
+            AdminRoute::Ttl(_) => TtlRoute::TEMPLATE,
             AdminRoute::Version => "/_miroir/version",
         }
     }
@@ -95,11 +101,16 @@ pub async fn answer(
         AdminRoute::Rollover(route) => return rollover_policies::answer(app, route, body).await,
         AdminRoute::Login => return login::login(app, request, body).await,
         AdminRoute::Logout => return login::logout(app, request).await,
+        AdminRoute::Ttl(route) => return ttl::answer(app, route, body).await,
         _ => {}
     }
     let snapshot = app.cluster.snapshot();
     Ok(match route {
-        AdminRoute::Aliases(_) | AdminRoute::Rollover(_) | AdminRoute::Login | AdminRoute::Logout => {
+        AdminRoute::Aliases(_)
+        | AdminRoute::Rollover(_)
+        | AdminRoute::Login
+        | AdminRoute::Logout
+        | AdminRoute::Ttl(_) => {
             unreachable!("answered above, without holding a snapshot")
         }
         AdminRoute::Config => Answer::json(200, &app.view.load().to_json()),

@@ -95,6 +95,7 @@ mod tests {
             settings_version: 0,
             verified: None,
             is_frozen: false,
+            expiry: Default::default(),
         }
     }
 

@@ -97,6 +97,7 @@ pub async fn add(
         missing_key: if conflict.is_some() { MissingKey::FailTask } else { app.config.writes.missing_primary_key },
         places: known.as_ref().map_or_else(PlaceRule::default, |index| place_rule(app, index, verb, &parameters)),
         shard_count: known.map_or(app.config.shards, |index| index.shard_count),
+        expires: app.config.ttl.enabled,
     };
     let shard_count = rules.shard_count;
     let batch = match split(format, rules, body).await {
@@ -312,24 +313,29 @@ pub async fn delete_batch(
         let task = NewTask { custom_metadata, ..task };
         return accepted(app, request, task.with_details(deletion_details(0, None, Some(0)))).await;
     }
+    let step = deletion_of(&index, ids.iter().map(String::as_str).zip(hashes));
+    delete_by_ids(app, request, uid, &index, step, ids.len(), custom_metadata, turn).await
+}
+
+/// The request that deletes documents, each of which has its id and the hash of that. There is at least one.
+pub fn deletion_of<'a>(index: &Index, documents: impl Iterator<Item = (&'a str, u64)>) -> Step {
     let mut elements: BTreeMap<Shard, Vec<u8>> = BTreeMap::new();
-    for (id, hash) in ids.iter().zip(&hashes) {
-        let of_shard = elements.entry(Shard::of_hash(*hash, index.shard_count)).or_default();
+    for (id, hash) in documents {
+        let of_shard = elements.entry(Shard::of_hash(hash, index.shard_count)).or_default();
         if !of_shard.is_empty() {
             of_shard.push(b',');
         }
         serde_json::to_writer(of_shard, id).expect("a string always serializes into memory");
     }
-    let step = Step {
+    Step {
         method: Method::POST,
-        path_and_query: index_path(&index, "/documents/delete-batch"),
+        path_and_query: index_path(index, "/documents/delete-batch"),
         kind: TaskKind::DocumentDeletion,
         takes_metadata: true,
         shards: elements.keys().copied().collect(),
         body: StepBody::Elements(elements.into_iter().map(|(shard, ids)| (shard, vec![Bytes::from(ids)])).collect()),
         is_shareable: false,
-    };
-    delete_by_ids(app, request, uid, &index, step, ids.len(), custom_metadata, turn).await
+    }
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -16,6 +16,8 @@ mod document_list;
 mod documents_write;
 mod exactness;
 mod experimental_features;
+pub mod expired_documents;
+pub mod expiry_filterable;
 mod explain;
 mod facet_search;
 mod facts;

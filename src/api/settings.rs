@@ -17,7 +17,7 @@ use crate::error::{ApiError, Code};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
 use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
-use crate::settings::{proposed, record_patch, recorded_part};
+use crate::settings::{proposed, record_patch, recorded_part, with_own, without_own};
 use crate::store::IndexChange;
 use crate::tasks::{Conclusion, NewTask, Outcome, TaskKind};
 use crate::writes::{Reach, Scope, Spread, StepBody, Write};
@@ -146,7 +146,7 @@ async fn read(app: &App, uid: &IndexUid, member: Option<&str>) -> Result<Answer,
     }
 }
 
-async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Map<String, Value>, ApiError> {
+pub async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Map<String, Value>, ApiError> {
     let answer =
         app.scatter.first_answer(&snapshot.nodes_for(index), &NodeRequest::get(index_path(index, "/settings"))).await?;
     serde_json::from_slice(&answer.body)
@@ -156,7 +156,7 @@ async fn of_one_node(app: &App, snapshot: &Snapshot, index: &Index) -> Result<Ma
 /// Takes out what [`add_own`] put in.
 fn remove_own(settings: &mut Map<String, Value>, index: &Index) {
     if let Some(Value::Array(attributes)) = settings.get_mut("filterableAttributes") {
-        attributes.retain(|attribute| attribute != SHARD_FIELD);
+        *attributes = without_own(std::mem::take(attributes));
     }
     if let Some(Value::Object(faceting)) = settings.get_mut("faceting") {
         let own = index.settings.pointer("/faceting/maxValuesPerFacet").cloned();
@@ -164,13 +164,12 @@ fn remove_own(settings: &mut Map<String, Value>, index: &Index) {
     }
 }
 
-/// The patch for the nodes. `recorded` are the index's recorded settings as they will be after it.
-fn add_own(mut patch: Map<String, Value>, recorded: &Value) -> Map<String, Value> {
+/// The patch for the nodes. `recorded` are the index's recorded settings as they will be after it; `expires` says whether its
+/// documents may expire.
+fn add_own(mut patch: Map<String, Value>, recorded: &Value, expires: bool) -> Map<String, Value> {
     match patch.get_mut("filterableAttributes") {
-        Some(Value::Array(attributes)) if attributes.iter().all(|attribute| attribute != SHARD_FIELD) => {
-            attributes.push(json!(SHARD_FIELD));
-        }
-        Some(reset @ Value::Null) => *reset = json!([SHARD_FIELD]),
+        Some(Value::Array(attributes)) => *attributes = with_own(std::mem::take(attributes), expires),
+        Some(reset @ Value::Null) => *reset = with_own(Vec::new(), expires).into(),
         _ => {}
     }
     let node_max = || json!(facts::node_max_values_per_facet(recorded));
@@ -219,7 +218,9 @@ async fn write(
     };
     let conclusion = Conclusion::Settings { patch: recorded_part(&patch) };
     let settings = record_patch(&settings, &patch);
-    let body = StepBody::Whole(Bytes::from(Value::Object(add_own(patch.clone(), &settings)).to_string()));
+    let body = StepBody::Whole(Bytes::from(
+        Value::Object(add_own(patch.clone(), &settings, app.config.ttl.enabled)).to_string(),
+    ));
     let path = node_path(&node_uid, "/settings");
     steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
     // A new index is on all nodes or on none, whatever its settings are.
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn miroirs_field_stays_filterable_whatever_the_client_sets() {
-        let sent = |patch: Value| Value::Object(add_own(object(patch), &json!({})));
+        let sent = |patch: Value| Value::Object(add_own(object(patch), &json!({}), false));
         assert_eq!(
             sent(json!({ "filterableAttributes": ["a"] })),
             json!({ "filterableAttributes": ["a", "_miroir_shard"] })
@@ -289,7 +290,7 @@ mod tests {
         let patch = object(json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
         let recorded = record_patch(&json!({}), &patch);
         assert_eq!(recorded, json!({ "faceting": { "maxValuesPerFacet": 10, "sortFacetValuesBy": { "*": "count" } } }));
-        assert_eq!(add_own(patch, &recorded)["faceting"]["maxValuesPerFacet"], 100_000);
+        assert_eq!(add_own(patch, &recorded, false)["faceting"]["maxValuesPerFacet"], 100_000);
     }
 
     #[test]

@@ -14,11 +14,11 @@ use super::json_body;
 use super::query_string::{self, percent_encode};
 use super::{whole_body, Answer, Body, Request};
 use crate::app::App;
-use crate::cluster::{free_node_uid, AliasError, Index, IndexUid, Shard, ShardSet, Snapshot, TaskUid};
+use crate::cluster::{free_node_uid, AliasError, Expiry, Index, IndexUid, Shard, ShardSet, Snapshot, TaskUid};
 use crate::error::{ApiError, Code, ErrorBody};
 use crate::merge::MAX_VALUES_PER_FACET_DEFAULT;
-use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
+use crate::settings::with_own;
 use crate::store::{IndexChange, IndexRecord};
 use crate::tasks::{Idempotency, NewTask, Outcome, Task, TaskKind, CREATION_STEPS};
 use crate::writes::{carry_out, settled, Reach, Scope, Spread, Step, StepBody, Turn, Write};
@@ -119,9 +119,9 @@ pub fn write_of(
 }
 
 /// Settings that Miroir adds to every index on the nodes.
-fn own_settings() -> Bytes {
+fn own_settings(app: &App) -> Bytes {
     let settings = json!({
-        "filterableAttributes": [SHARD_FIELD],
+        "filterableAttributes": with_own(Vec::new(), app.config.ttl.enabled),
         "faceting": { "maxValuesPerFacet": MAX_VALUES_PER_FACET_DEFAULT }
     });
     Bytes::from(settings.to_string())
@@ -152,7 +152,7 @@ impl Creation {
         let body = StepBody::Whole(Bytes::from(body.to_string()));
         let mut steps = vec![to_all(TaskKind::IndexCreation, Method::POST, "/indexes".to_owned(), body, shard_count)];
         let path = node_path(&node_uid, "/settings");
-        let body = StepBody::Whole(own_settings());
+        let body = StepBody::Whole(own_settings(app));
         steps.push(to_all(TaskKind::SettingsUpdate, Method::PATCH, path, body, shard_count));
         debug_assert_eq!(steps.len(), usize::from(CREATION_STEPS));
         let now = OffsetDateTime::now_utc();
@@ -167,6 +167,7 @@ impl Creation {
             settings_version: 0,
             verified_settings: None,
             is_frozen: false,
+            expiry: Expiry { is_filterable: app.config.ttl.enabled, ..Expiry::default() },
         };
         Ok(Self { steps, record })
     }

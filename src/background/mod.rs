@@ -12,6 +12,7 @@ mod settings_changes;
 mod settings_drift;
 mod startup;
 mod task_reconciliation;
+mod ttl_sweep;
 mod webhook_calls;
 
 pub use creations::Creations;
@@ -26,6 +27,7 @@ pub use settings_changes::SettingsChanges;
 pub use settings_drift::SettingsDrift;
 pub use startup::Startup;
 pub use task_reconciliation::TaskReconciliation;
+pub use ttl_sweep::TtlSweep;
 pub use webhook_calls::WebhookCalls;
 
 use std::sync::{Arc, OnceLock};

@@ -37,6 +37,9 @@ enum Command {
     /// Names that stand for indexes
     #[command(subcommand)]
     Alias(AliasCommand),
+    /// How the expired documents of an index are deleted
+    #[command(subcommand)]
+    Ttl(TtlCommand),
     /// Work on configuration files
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -59,6 +62,25 @@ enum AliasCommand {
 }
 
 #[derive(Subcommand)]
+enum TtlCommand {
+    /// What holds for an index, and what of it is its own policy, as JSON
+    Get { index: String },
+    /// Replace an index's own policy: what is not given is as the configuration has it
+    Set {
+        index: String,
+        /// Whether expired documents of the index are deleted
+        #[arg(long)]
+        enabled: Option<bool>,
+        /// Seconds from one sweep to the next
+        #[arg(long)]
+        sweep_interval_s: Option<u64>,
+        /// Documents that one sweep deletes at most
+        #[arg(long)]
+        max_deletes_per_sweep: Option<u64>,
+    },
+}
+
+#[derive(Subcommand)]
 enum ConfigCommand {
     /// Check a file, naming every mistake
     Check { file: PathBuf },
@@ -69,6 +91,7 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Status { json } => status(&cli, *json),
         Command::Alias(command) => alias(&cli, command),
+        Command::Ttl(command) => ttl(&cli, command),
         Command::Config(ConfigCommand::Check { file }) => check(file),
     };
     result.unwrap_or_else(|error| {
@@ -130,6 +153,23 @@ fn alias(cli: &Cli, command: &AliasCommand) -> anyhow::Result<ExitCode> {
             println!("{name}: removed");
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ttl(cli: &Cli, command: &TtlCommand) -> anyhow::Result<ExitCode> {
+    let path = |index: &str| format!("/_miroir/indexes/{index}/ttl-policy");
+    let policy = match command {
+        TtlCommand::Get { index } => get(cli, &path(index))?,
+        TtlCommand::Set { index, enabled, sweep_interval_s, max_deletes_per_sweep } => {
+            let policy = json!({
+                "enabled": enabled,
+                "sweep_interval_s": sweep_interval_s,
+                "max_deletes_per_sweep": max_deletes_per_sweep,
+            });
+            send(cli, "POST", &path(index), Some(&policy))?
+        }
+    };
+    println!("{policy:#}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@
 mod aliases;
 pub mod concurrency_limit;
 mod covering_set;
+mod expiry;
 mod health;
 mod ids;
 mod lag;
@@ -24,6 +25,7 @@ pub use aliases::{
     change_aliases, refuse_to_operators, Alias, AliasAction, AliasError, AliasKind, AliasTable, Flip, TARGETS_MAX,
 };
 pub use covering_set::{CoveringLeg, CoveringSet, Preference};
+pub use expiry::{EffectivePolicy, Expiry, TtlPolicy, MAX_DELETES_RANGE, SWEEP_INTERVAL_RANGE_S};
 pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};
 pub use lag::{Lag, LagCounts};

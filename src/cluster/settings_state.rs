@@ -122,6 +122,7 @@ mod tests {
             settings_version,
             verified: None,
             is_frozen: false,
+            expiry: Default::default(),
         }
     }
 

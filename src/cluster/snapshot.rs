@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use time::OffsetDateTime;
 
 use super::aliases::{Alias, AliasTable};
+use super::expiry::Expiry;
 use super::names::{rename, Names};
 use super::search_rules::RulesState;
 use super::settings_state::SettingsState;
@@ -33,6 +34,7 @@ pub struct Index {
     pub verified: Option<Arc<serde_json::Map<String, serde_json::Value>>>,
     /// No writes are taken: the nodes' settings differ and cannot be mended.
     pub is_frozen: bool,
+    pub expiry: Expiry,
 }
 
 /// Everything that routing needs, as it was at one moment. A request loads it once and keeps it for its whole life.
@@ -346,6 +348,7 @@ mod tests {
             settings_version: 0,
             verified: None,
             is_frozen: false,
+            expiry: Default::default(),
         })
     }
 

@@ -20,5 +20,6 @@ pub(crate) fn index(shards: u32) -> Index {
         settings_version: 0,
         verified: None,
         is_frozen: false,
+        expiry: Default::default(),
     }
 }

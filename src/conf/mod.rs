@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::cluster::{GroupId, NodeId};
+use crate::cluster::{EffectivePolicy, GroupId, NodeId};
 use crate::documents::MissingKey;
 use crate::merge::hybrid::Fusion;
 use crate::scatter::{AdmissionLimits, HedgingLimits, SelectionOptions};
@@ -96,6 +96,7 @@ pub struct Config {
     pub explain: ExplainConfig,
     pub search_ui: SearchUiConfig,
     pub admin_ui: AdminUiConfig,
+    pub ttl: TtlConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +141,27 @@ pub struct ServerConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExplainConfig {
     pub enabled: bool,
+}
+
+/// Documents that expire. What an index's policy says goes before the numbers here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TtlConfig {
+    /// Whether `_miroir_expires_at` means anything; otherwise it is a field like any other.
+    pub enabled: bool,
+    /// Time from one sweep of an index to the next.
+    pub sweep_interval: Duration,
+    /// Documents that one sweep deletes of an index; the others wait for the next.
+    pub max_deletes_per_sweep: usize,
+    /// Whether reads hide what has expired and is not deleted yet.
+    pub filter_expired: bool,
+}
+
+impl TtlConfig {
+    /// What holds for an index without a policy of its own.
+    pub fn default_policy(&self) -> EffectivePolicy {
+        let Self { enabled, sweep_interval, max_deletes_per_sweep, .. } = *self;
+        EffectivePolicy { enabled, sweep_interval, max_deletes_per_sweep }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ use super::yaml::Node;
 use super::{
     admin_ui, search_ui, AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, IlmConfig,
     MetricsConfig, MultiSearchConfig, NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig,
-    SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, UnavailableShardPolicy,
-    VectorSearchConfig, WebhooksConfig, WritesConfig,
+    SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, TtlConfig,
+    UnavailableShardPolicy, VectorSearchConfig, WebhooksConfig, WritesConfig,
 };
 use crate::cluster::concurrency_limit::LimitBounds;
-use crate::cluster::{GroupId, NodeId, Shard};
+use crate::cluster::{GroupId, NodeId, Shard, MAX_DELETES_RANGE, SWEEP_INTERVAL_RANGE_S};
 use crate::documents::MissingKey;
 use crate::merge::hybrid::Fusion;
 use crate::scatter::{AdmissionLimits, HedgingLimits, SelectionOptions, Strategy};
@@ -118,6 +118,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
         search_ui: section.section("search_ui", search_ui::read),
         admin_ui: section.section("admin_ui", admin_ui::read),
+        ttl: section.section("ttl", ttl),
     }
 }
 
@@ -343,6 +344,15 @@ fn webhooks(section: &Section<'_, '_>) -> WebhooksConfig {
     WebhooksConfig {
         allow_private_networks: section.truth("allow_private_networks", false),
         authorities: section.certificates("ca_file"),
+    }
+}
+
+fn ttl(section: &Section<'_, '_>) -> TtlConfig {
+    TtlConfig {
+        enabled: section.truth("enabled", false),
+        sweep_interval: Duration::from_secs(section.number("sweep_interval_s", 300, SWEEP_INTERVAL_RANGE_S)),
+        max_deletes_per_sweep: section.number("max_deletes_per_sweep", 10_000, MAX_DELETES_RANGE) as usize,
+        filter_expired: section.truth("filter_expired", false),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::{ApiError, Code, ErrorBody};
 
 use super::key::KeyProblem;
 use super::PayloadFormat;
-use crate::reserved::SHARD_FIELD;
+use crate::reserved::{EXPIRY_FIELD, SHARD_FIELD};
 
 /// Most bytes of a document that an error quotes. Enough to recognise it by; an answer or a task must not carry a
 /// document of megabytes.
@@ -110,6 +110,18 @@ pub(super) fn reserved_field(document: &str) -> PayloadError {
         quote(document)
     );
     ApiError::new(Code::MiroirReservedField, message).into()
+}
+
+/// `value` is what the document has for the time at which it expires, as JSON.
+pub(super) fn bad_expiry(value: &str, document: &str) -> PayloadError {
+    let message = format!(
+        "The field `{EXPIRY_FIELD}` says when a document expires: it has to be an integer, in milliseconds since 1970 (in CSV, \
+         a column `{EXPIRY_FIELD}:number`), or null, but is `{}` in this document: `{}`. No document of this request has \
+         been added.",
+        quote(value),
+        quote(document)
+    );
+    ApiError::new(Code::MiroirInvalidExpiry, message).into()
 }
 
 pub(super) fn primary_key_required(primary_key: &str, document: &str) -> PayloadError {

@@ -133,6 +133,7 @@ fn rules() -> SplitRules {
         missing_key: MissingKey::FailTask,
         places: PlaceRule::Unchecked,
         shard_count: SHARD_COUNT,
+        expires: false,
     }
 }
 

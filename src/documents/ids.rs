@@ -7,12 +7,19 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::Value;
 
+use super::key::{read_header, HeaderRules, RepeatedField};
 use crate::cluster::Shard;
 use crate::error::{ApiError, Code};
 
 /// Shard of the document that a path or a body names.
 pub fn shard_of_document_id(id: &str, shard_count: u32) -> Shard {
     Shard::of_key(id, shard_count)
+}
+
+/// The id of a document that a node has shown, in canonical form; `None` if it does not show a usable one.
+pub fn document_id(document: &str, primary_key: &str) -> Option<String> {
+    let rules = HeaderRules { primary_key, repeated: RepeatedField::LastWins, expires: false };
+    Some(read_header(document, rules).ok()?.key.ok()?.into_owned())
 }
 
 /// The ids in the body of `POST documents/delete-batch`, in canonical form and in order.

@@ -5,9 +5,9 @@ use crate::error::ErrorBody;
 
 use super::batch::{BatchBuilder, DocumentBytes, SplitBatch};
 use super::error::{
-    no_single_candidate, not_indexable, primary_key_required, reserved_field, unusable_key, PayloadError,
+    bad_expiry, no_single_candidate, not_indexable, primary_key_required, reserved_field, unusable_key, PayloadError,
 };
-use super::key::{key_candidates, read_header, read_unusual_header, KeyProblem, RepeatedField};
+use super::key::{key_candidates, read_header, read_unusual_header, HeaderRules, KeyProblem, RepeatedField};
 use super::memory::MemoryShare;
 use super::place::BadPlaces;
 use super::splitter::{MissingKey, PrimaryKeyRule, SplitRules};
@@ -78,14 +78,18 @@ impl Intake {
             PrimaryKeyRule::Known(primary_key) => primary_key,
             PrimaryKeyRule::InferFromFirst => "",
         };
-        let (header, in_fields) = match read_header(document, primary_key, self.repeated) {
+        let rules = HeaderRules { primary_key, repeated: self.repeated, expires: self.rules.expires };
+        let (header, in_fields) = match read_header(document, rules) {
             Ok(header) => (header, Ok(())),
-            Err(_) => read_unusual_header(document, primary_key, self.repeated).map_err(|_| NotTaken::NotADocument)?,
+            Err(_) => read_unusual_header(document, rules).map_err(|_| NotTaken::NotADocument)?,
         };
         self.taken += 1;
         self.has_fields_for_nodes |= header.has_field_for_nodes;
         if header.has_reserved_field {
             return Err(NotTaken::Refused(reserved_field(document)));
+        }
+        if let Some(value) = header.bad_expiry {
+            return Err(NotTaken::Refused(bad_expiry(value, document)));
         }
         if self.failure.is_some() {
             return Ok(None);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
-use crate::reserved::SHARD_FIELD;
+use crate::reserved::{EXPIRY_FIELD, SHARD_FIELD};
 
 /// Longest document id in bytes; Meilisearch's limit, which comes from the longest key its database can hold.
 const DOCUMENT_ID_LENGTH_MAX: usize = 511;
@@ -44,6 +44,17 @@ pub(super) struct Header<'de> {
     pub has_field_for_nodes: bool,
     /// What stands in the field `_geo`; the last one if there are several.
     pub place: Option<&'de RawValue>,
+    /// What stands where the time of its end should, if that is no time.
+    pub bad_expiry: Option<&'de str>,
+}
+
+/// What is read of documents beside their key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeaderRules<'p> {
+    pub primary_key: &'p str,
+    pub repeated: RepeatedField,
+    /// Whether documents may say when they expire; otherwise that is a field like any other.
+    pub expires: bool,
 }
 
 /// Why a document has no usable key.
@@ -60,13 +71,9 @@ pub(super) enum KeyProblem {
 /// one pass.
 ///
 /// Errors are the JSON parser's, also the one that says that the value is no object.
-pub(super) fn read_header<'de>(
-    document: &'de str,
-    primary_key: &str,
-    repeated: RepeatedField,
-) -> serde_json::Result<Header<'de>> {
+pub(super) fn read_header<'de>(document: &'de str, rules: HeaderRules<'_>) -> serde_json::Result<Header<'de>> {
     let mut parser = serde_json::Deserializer::from_str(document);
-    let header = parser.deserialize_map(HeaderVisitor::<Strict> { primary_key, repeated, other: PhantomData })?;
+    let header = parser.deserialize_map(HeaderVisitor::<Strict> { rules, other: PhantomData })?;
     parser.end()?;
     Ok(header)
 }
@@ -77,11 +84,10 @@ pub(super) fn read_header<'de>(
 /// the whole document may be just right for its field. The second part is what Meilisearch would find in the fields.
 pub(super) fn read_unusual_header<'de>(
     document: &'de str,
-    primary_key: &str,
-    repeated: RepeatedField,
+    rules: HeaderRules<'_>,
 ) -> serde_json::Result<(Header<'de>, serde_json::Result<()>)> {
     let mut parser = serde_json::Deserializer::from_str(document);
-    let header = parser.deserialize_map(HeaderVisitor::<IgnoredAny> { primary_key, repeated, other: PhantomData })?;
+    let header = parser.deserialize_map(HeaderVisitor::<IgnoredAny> { rules, other: PhantomData })?;
     parser.end()?;
     let fields: BTreeMap<Cow<str>, &RawValue> = serde_json::from_str(document)?;
     let in_fields = fields.values().try_for_each(|value| value.deserialize_any(Strict).map(drop));
@@ -114,8 +120,7 @@ fn rest_of_path<'p>(path: &'p str, field: &str) -> Option<&'p str> {
 
 /// Reads fields off the key's path as `T`s and forgets them.
 struct HeaderVisitor<'p, T> {
-    primary_key: &'p str,
-    repeated: RepeatedField,
+    rules: HeaderRules<'p>,
     other: PhantomData<T>,
 }
 
@@ -127,14 +132,17 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let (mut has_reserved_field, mut has_field_for_nodes, mut place) = (false, false, None);
+        let (mut has_reserved_field, mut has_field_for_nodes) = (false, false);
+        let (mut place, mut bad_expiry) = (None, None);
+        let HeaderRules { primary_key, repeated, expires } = self.rules;
         // One in every document whose key is not spelled in an odd way.
         let mut on_path: SmallVec<[(OnPath, &'de RawValue); 1]> = SmallVec::new();
-        while let Some(field) = map.next_key_seed(FieldSeed { path: self.primary_key })? {
+        while let Some(field) = map.next_key_seed(FieldSeed { path: primary_key })? {
             let step = match field {
                 Field::OnPath(step) => Some(step),
                 Field::Place => None,
-                Field::Reserved | Field::ForNodes | Field::Other => {
+                Field::Expiry if expires => None,
+                Field::Reserved | Field::Expiry | Field::ForNodes | Field::Other => {
                     has_reserved_field |= field == Field::Reserved;
                     has_field_for_nodes |= field == Field::ForNodes;
                     map.next_value::<T>()?;
@@ -146,11 +154,14 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
                 T::deserialize(value).map_err(serde::de::Error::custom)?;
             }
             let Some(step) = step else {
-                place = Some(value);
+                match field {
+                    Field::Place => place = Some(value),
+                    _ => bad_expiry = bad_expiry.or_else(|| Some(value.get()).filter(|value| !is_expiry(value))),
+                }
                 continue;
             };
             let seen = on_path.iter_mut().find(|(known, _)| *known == step);
-            match (seen, self.repeated) {
+            match (seen, repeated) {
                 (Some(entry), RepeatedField::LastWins) => entry.1 = value,
                 _ => on_path.push((step, value)),
             }
@@ -160,8 +171,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for HeaderVisitor<'_, T> {
             .into_iter()
             .try_for_each(|(step, value)| follow(value, step.rest, &mut found))
             .and_then(|()| found.ok_or(KeyProblem::Missing));
-        Ok(Header { key, has_reserved_field, has_field_for_nodes, place })
+        Ok(Header { key, has_reserved_field, has_field_for_nodes, place, bad_expiry })
     }
+}
+
+/// Whether JSON says when a document expires: by an integer, or by `null` that it never does.
+fn is_expiry(value: &str) -> bool {
+    value == "null" || value.parse::<i64>().is_ok() || value.parse::<u64>().is_ok()
 }
 
 /// Goes down from `value` along `path` and notes the key found there; nothing there is no error.
@@ -216,6 +232,8 @@ enum Field<'p> {
     OnPath(OnPath<'p>),
     Reserved,
     Place,
+    /// When the document expires.
+    Expiry,
     /// Checked by nodes alone.
     ForNodes,
     Other,
@@ -254,6 +272,7 @@ impl<'p> Visitor<'_> for FieldSeed<'p> {
             _ if name == SHARD_FIELD => Field::Reserved,
             Some(rest) => Field::OnPath(OnPath { name_len: name.len(), rest }),
             None if name == PLACE_FIELD => Field::Place,
+            None if name == EXPIRY_FIELD => Field::Expiry,
             None if FIELDS_FOR_NODES.iter().any(|field| name.starts_with(field)) => Field::ForNodes,
             None => Field::Other,
         })

@@ -32,7 +32,7 @@ mod verdict_tests;
 pub use batch::{NodeBody, SplitBatch};
 pub use error::PayloadError;
 pub use format::PayloadFormat;
-pub use ids::{ids_from_delete_batch, shard_of_document_id};
+pub use ids::{document_id, ids_from_delete_batch, shard_of_document_id};
 pub use key::is_document_id;
 pub use memory::{MemoryBudget, MemoryShare};
 pub use splitter::{MissingKey, PlaceRule, PrimaryKeyRule, SplitRules, Splitter};

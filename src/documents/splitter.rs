@@ -49,6 +49,8 @@ pub struct SplitRules {
     pub places: PlaceRule,
     /// The index's number of shards.
     pub shard_count: u32,
+    /// Whether documents may say when they expire.
+    pub expires: bool,
 }
 
 /// Cuts a payload into documents and groups them by shard while it streams in. One per request.

@@ -23,6 +23,7 @@ pub(super) fn rules(primary_key: &str) -> SplitRules {
         missing_key: MissingKey::Refuse,
         places: PlaceRule::Unchecked,
         shard_count: SHARD_COUNT,
+        expires: false,
     }
 }
 
@@ -387,6 +388,27 @@ fn a_reserved_field_is_refused_in_any_spelling_and_only_at_the_top() {
         assert_eq!(refused_code(split(NDJSON, rules("id"), document).unwrap_err()), "miroir_reserved_field");
     }
     assert!(split(JSON, rules("id"), r#"[{"id":1,"a":{"_miroir_shard":1},"_miroir_shards":1}]"#).is_ok());
+}
+
+#[test]
+fn where_documents_expire_the_time_is_an_integer_or_null_in_any_format_and_spelling() {
+    let expiring = || SplitRules { expires: true, ..rules("id") };
+    for value in ["1764200000000", "0", "-1", "null", "18446744073709551615"] {
+        let document = format!(r#"{{"id":1,"_miroir_expires_at":{value},"a":{{"_miroir_expires_at":"b"}}}}"#);
+        assert!(split(JSON, expiring(), format!("[{document}]")).is_ok(), "{value}");
+        assert!(split(NDJSON, expiring(), document).is_ok(), "{value}");
+    }
+    for value in [r#""1764200000000""#, "1764200000000.5", "1e12", "true", "[1]", "{}", "18446744073709551616"] {
+        let document = format!(r#"{{"id":1,"_miroir_expires\u005fat":{value}}}"#);
+        for (format, payload) in [(JSON, format!("[{{\"id\":2}},{document}]")), (NDJSON, document.clone())] {
+            let error = split(format, expiring(), payload).unwrap_err();
+            assert_eq!(refused_code(error), "miroir_invalid_expiry", "{value}");
+        }
+        assert!(split(NDJSON, rules("id"), document).is_ok(), "elsewhere it is a field like any other: {value}");
+    }
+    assert!(split(CSV, expiring(), "id,_miroir_expires_at:number\n1,1764200000000\n2,\n").is_ok());
+    let text = split(CSV, expiring(), "id,_miroir_expires_at\n1,1764200000000\n").unwrap_err();
+    assert_eq!(refused_code(text), "miroir_invalid_expiry");
 }
 
 #[test]

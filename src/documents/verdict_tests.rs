@@ -74,6 +74,7 @@ impl Case {
             missing_key: MissingKey::FailTask,
             places: PlaceRule::Unchecked,
             shard_count: 8,
+            expires: false,
         }
     }
 }

@@ -340,8 +340,10 @@ codes! {
     MiroirIndexFrozen "miroir_index_frozen" System 503 "The nodes' settings of the index differ and cannot be made equal; writes are refused until they are.";
     MiroirInvalidAlias "miroir_invalid_alias" InvalidRequest 400 "The change of aliases cannot be read, or comes to an alias that cannot be.";
     MiroirInvalidAuth "miroir_invalid_auth" Auth 401 "A route under `/_miroir` needs the admin key, as bearer or in `X-Admin-Key`, or what its message names.";
+    MiroirInvalidExpiry "miroir_invalid_expiry" InvalidRequest 400 "A document's `_miroir_expires_at` is neither an integer, in milliseconds since 1970, nor null.";
     MiroirInvalidIdempotencyKey "miroir_invalid_idempotency_key" InvalidRequest 400 "The `Idempotency-Key` cannot be one.";
     MiroirInvalidRolloverPolicy "miroir_invalid_rollover_policy" InvalidRequest 400 "The rollover policy cannot be; the message names the field.";
+    MiroirInvalidTtlPolicy "miroir_invalid_ttl_policy" InvalidRequest 400 "The policy of an index whose documents expire cannot be read.";
     MiroirJwtInvalid "miroir_jwt_invalid" Auth 401 "The token of the search UI is forged, expired, not valid yet, or cannot be read.";
     MiroirJwtScopeDenied "miroir_jwt_scope_denied" Auth 403 "The token of the search UI opens searches of its index and nothing else.";
     MiroirMultiAliasNotWritable "miroir_multi_alias_not_writable" InvalidRequest 409 "The alias stands for several indexes, which can be read by it and not written.";

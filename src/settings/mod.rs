@@ -4,7 +4,7 @@
 //! (`writes`). `conclude` comes after that: it reads the settings back, mends what differs, and commits the new version. `drift`
 //! looks for what was changed behind Miroir's back. `features` are the settings of nodes as a whole, `rules` the
 //! dynamic search rules, `chats` the chat workspaces. Both use `on_nodes`, which reads and mends the settings of single nodes.
-//! `canonical` compares settings, `recorded` is the part of them that reading depends on, `sequential` the other way
+//! `own` is what Miroir adds to those of an index. `canonical` compares settings, `recorded` is the part of them that reading depends on, `sequential` the other way
 //! to propose.
 
 mod canonical;
@@ -13,6 +13,7 @@ mod conclude;
 mod drift;
 pub mod features;
 mod on_nodes;
+mod own;
 mod recorded;
 pub mod rules;
 pub mod sequential;
@@ -28,6 +29,7 @@ use crate::tasks::{Conclusion, Task};
 
 pub use conclude::conclude;
 pub use drift::check;
+pub use own::{with_own, without_own};
 pub use recorded::{record_patch, recorded_part, uses_places};
 
 /// Settings of an index as a node tells them.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::auth::{AdminSession, ApiKey, KeyUid};
-use crate::cluster::{Alias, IndexUid, NodeId, Renaming, Shard, ShardSet, TaskUid};
+use crate::cluster::{Alias, Expiry, IndexUid, NodeId, Renaming, Shard, ShardSet, TaskUid, TtlPolicy};
 use crate::tasks::Task;
 use crate::webhooks::{Webhook, WebhookUid};
 
@@ -35,6 +35,8 @@ pub struct IndexRecord {
     /// No writes are taken: the nodes' settings differ and cannot be mended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_frozen: bool,
+    #[serde(default, skip_serializing_if = "Expiry::is_default")]
+    pub expiry: Expiry,
 }
 
 impl IndexRecord {
@@ -68,6 +70,16 @@ pub enum IndexChange {
         verified: Option<serde_json::Map<String, serde_json::Value>>,
         is_frozen: bool,
     },
+    /// Whether nodes can look for its expired documents.
+    ExpiryFilterable {
+        node_uid: IndexUid,
+        is_filterable: bool,
+    },
+    /// How its documents are deleted once they have expired.
+    TtlPolicy {
+        node_uid: IndexUid,
+        policy: TtlPolicy,
+    },
     /// Several at once.
     Rename(Vec<Renaming>),
 }
@@ -93,6 +105,14 @@ impl IndexChange {
                     ..record
                 }))
             }
+            IndexChange::ExpiryFilterable { node_uid, is_filterable } => put(record(node_uid).map(|record| {
+                let expiry = Expiry { is_filterable: *is_filterable, ..record.expiry };
+                IndexRecord { expiry, ..record }
+            })),
+            IndexChange::TtlPolicy { node_uid, policy } => put(record(node_uid).map(|record| {
+                let expiry = Expiry { policy: *policy, ..record.expiry };
+                IndexRecord { expiry, ..record }
+            })),
             IndexChange::Rename(renamings) => {
                 let there = renamings.iter().filter_map(|renaming| Some((record(&renaming.node_uid)?, &renaming.uid)));
                 let there: Vec<(IndexRecord, &IndexUid)> = there.collect();
@@ -199,6 +219,7 @@ mod tests {
             settings_version: 0,
             verified_settings: None,
             is_frozen: false,
+            expiry: Expiry::default(),
         }
     }
 

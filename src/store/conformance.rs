@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::{Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError};
 use crate::auth::{Action, AdminSession, ApiKey, IndexPattern, KeyUid};
-use crate::cluster::{Alias, AliasKind, Flip, IndexUid, NodeId, Shard, ShardSet, TaskUid};
+use crate::cluster::{Alias, AliasKind, Expiry, Flip, IndexUid, NodeId, Shard, ShardSet, TaskUid, TtlPolicy};
 use crate::error::{Code, ErrorBody};
 use crate::tasks::{
     Acknowledgement, Idempotency, NewTask, NodeTask, NodeTaskReport, Outcome, Replay, Task, TaskFilter, TaskKind,
@@ -116,6 +116,10 @@ pub async fn indexes_are_kept_replaced_and_deleted(store: Arc<dyn Store>) {
         settings_version: 3,
         verified_settings: json!({"stopWords": ["é"]}).as_object().cloned(),
         is_frozen: true,
+        expiry: Expiry {
+            is_filterable: true,
+            policy: TtlPolicy { enabled: Some(true), sweep_interval_s: Some(5), max_deletes_per_sweep: None },
+        },
     };
     let books = IndexRecord { uid: index("books"), ..movies.clone() };
     assert_eq!(store.indexes().await.unwrap(), []);
@@ -342,6 +346,7 @@ pub async fn changes_are_made_together(store: Arc<dyn Store>) {
         settings_version: 0,
         verified_settings: None,
         is_frozen: false,
+        expiry: Default::default(),
     };
     let id = PayloadId(3);
     let mut task = store.insert_task(undelivered(id), vec![part(0, None, "x")]).await.unwrap();
