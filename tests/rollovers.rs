@@ -133,7 +133,7 @@ fn backdate(fleet: &Fleet, index: &str, by: time::Duration) {
 }
 
 #[test]
-fn a_check_begins_no_more_rollovers_than_it_may() {
+fn a_check_begins_no_more_rollovers_than_it_may_and_those_that_wait_come_first() {
     // It looks when it starts, when there is a policy, and not for an hour then.
     let settings = "  ilm: { enabled: true, check_interval_s: 3600, max_rollovers_per_check: 1 }\n".to_owned();
     let mut fleet = Fleet::start(&FleetOptions { settings, ..FleetOptions::default() });
@@ -152,15 +152,14 @@ fn a_check_begins_no_more_rollovers_than_it_may() {
     for checks in 1..=3 {
         fleet.kill_proxy();
         fleet.start_proxy();
-        let rolled = || {
-            let lengths = names_of.map(|name| names(&progress(&admin, name)["indexes"]).len());
-            lengths.iter().filter(|length| **length == 2).count()
-        };
-        wait_until("one gives way", TASK_PATIENCE, || rolled() == checks);
+        let lengths = || names_of.map(|name| names(&progress(&admin, name)["indexes"]).len());
+        wait_until("one gives way", TASK_PATIENCE, || lengths().iter().sum::<usize>() > names_of.len() + checks - 1);
         // A whole look goes by before this one is answered.
         client.succeed(client.post("/indexes/other/documents", documents(0..1)));
-        assert_eq!(rolled(), checks);
+        assert_eq!(lengths(), [2, 1 + usize::from(checks > 1), 1 + usize::from(checks > 2)]);
         assert!(names_of.iter().all(|name| progress(&admin, name)["phase"].is_null()));
+        // The first would be due again each time.
+        client.succeed(client.post("/indexes/aw/documents", documents(checks as u64 * 10..checks as u64 * 10 + 5)));
     }
 }
 

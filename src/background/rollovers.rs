@@ -4,7 +4,7 @@
 //! Where a policy stands is stored before each thing that is done, so that a crash at any point is gone on from. Nothing here waits for
 //! tasks or for requests to end: a policy that has to is looked at again soon, and the others get their turn.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,20 +95,20 @@ impl Desk {
 async fn work(app: &Arc<App>) {
     let mut posted = app.rollovers.posted();
     let mut check_at = Instant::now();
-    let (mut desk, mut waiting) = (Desk::default(), BTreeSet::new());
+    let (mut desk, mut waiting) = (Desk::default(), Vec::new());
     loop {
         let is_check = Instant::now() >= check_at;
         // Between checks, what is under way may end, and nothing new begins.
-        let mut names: BTreeSet<PolicyName> = std::mem::take(&mut waiting);
+        let mut names: Vec<PolicyName> = std::mem::take(&mut waiting);
         desk.budget = 0;
         if is_check {
             check_at = Instant::now() + app.config.ilm.check_interval;
-            names = app.rollovers.all().keys().cloned().collect();
+            names = by_last_rollover(app);
             desk.budget = app.config.ilm.rollovers_per_check_max;
         }
         for name in names {
             match look(app, &name, &mut desk).await {
-                Ok(Standing::Waits) => drop(waiting.insert(name)),
+                Ok(Standing::Waits) => waiting.push(name),
                 Ok(Standing::Done) => app.rollovers.set_trouble(&name, None),
                 Err(Stuck { step, error }) => {
                     log::warn!("rollover policy `{name}` cannot {step}, which is tried again: {}", error.message);
@@ -123,6 +123,14 @@ async fn work(app: &Arc<App>) {
             () = tokio::time::sleep_until(wake_at) => {}
         }
     }
+}
+
+/// All policies: those that have waited longest first, since a check may not get to all that are due.
+fn by_last_rollover(app: &App) -> Vec<PolicyName> {
+    let table = app.rollovers.all();
+    let mut all: Vec<&Rolling> = table.values().collect();
+    all.sort_by_key(|rolling| rolling.progress.last_rollover.as_ref().map(|rollover| rollover.at));
+    all.into_iter().map(|rolling| rolling.policy.name.clone()).collect()
 }
 
 /// A policy's turn.
