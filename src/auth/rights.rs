@@ -346,12 +346,31 @@ mod tests {
     }
 
     #[test]
+    fn a_page_of_the_search_ui_searches_the_name_in_its_token_and_sees_no_lists() {
+        let rights = Rights::of_search_ui(SearchUiToken::for_tests("shop", Some("a = 1")));
+        let uid = |name| IndexUid::parse(name).unwrap();
+        assert_eq!(rights.check_query(&uid("shop"), &[uid("shop_v2")]), Ok(()));
+        assert_eq!(
+            rights.check_query(&uid("shop_v2"), &[uid("shop_v2")]).unwrap_err().to_string(),
+            "The token of the search UI opens searches of index `shop` and nothing else."
+        );
+        assert!(rights.check_facets_of("shop").is_ok() && rights.check_facets_of("shop_v2").is_err());
+        assert_eq!(rights.search_filter("shop_v2"), Some(&json!("a = 1")), "whatever the name stands for");
+        assert!(!rights.sees("shop") && !rights.sees_all_indexes() && !rights.may_create("shop"));
+        assert!(!rights.is_operator() && rights.check(Action::DocumentsGet, Some("shop")).is_err());
+    }
+
+    #[test]
     fn rights_that_may_see_different_things_have_different_identities() {
         let first = token(&["*"], json!({ "movies": { "filter": "a = 1" } }));
         let second = token(&["*"], json!({ "movies": { "filter": "a = 2" } }));
         let as_first = token(&["*"], json!({ "movies": { "filter": "a = 1" } }));
         assert_eq!(first.identity(), as_first.identity());
+        let page = |filter: Option<&str>| Rights::of_search_ui(SearchUiToken::for_tests("movies", filter));
+        assert_eq!(page(None).identity(), page(None).identity(), "visitors who see the same share answers");
+        let pages = [page(None), page(Some("a = 1")), page(Some("a = 2"))];
         let all = [first, second, rights(&[Action::Search], &["*"]), Rights::everything(), Rights::nothing()];
+        let all: Vec<Rights> = all.into_iter().chain(pages).collect();
         let identities: std::collections::HashSet<_> = all.iter().map(Rights::identity).collect();
         assert_eq!(identities.len(), all.len());
     }

@@ -68,6 +68,13 @@ pub struct SearchUiUse<'r> {
 }
 
 impl SearchUiToken {
+    /// One that counts.
+    #[cfg(test)]
+    pub fn for_tests(index: &str, filter: Option<&str>) -> Self {
+        let index = IndexUid::parse(index).expect("the name of an index");
+        Self { index, filter: filter.map(Value::from), scopes: SCOPES.to_vec() }
+    }
+
     /// Whether the token opens this.
     pub fn check(&self, asked: SearchUiUse<'_>) -> Result<(), Denial> {
         let is_its_own = asked.index.is_none_or(|index| *index == self.index);

@@ -173,6 +173,18 @@ mod tests {
         assert_eq!(values(&rendered("tenant IN [{groups}]", "u", &names)), names);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_names_there_are_they_stay_the_values_of_one_list(
+            user in ".*",
+            groups in proptest::collection::vec("(\\PC|[\"'\\\\\\[\\](),= ])*", 0..6),
+        ) {
+            let names: Vec<&str> = groups.iter().map(String::as_str).collect();
+            let expected: Vec<&str> = names.iter().copied().chain([user.as_str()]).collect();
+            proptest::prop_assert_eq!(values(&rendered("tenant IN [{groups}, {user}]", &user, &names)), expected);
+        }
+    }
+
     #[test]
     fn who_belongs_to_no_group_is_shown_nothing_by_groups() {
         assert_eq!(rendered("tenant IN [{groups}]", "u", &[]), r#""tenant" IN []"#);
