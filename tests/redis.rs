@@ -15,6 +15,8 @@ use serde_json::{json, Value};
 use support::{miroir, wait_until, Client, Cluster, ClusterOptions, Output, START_PATIENCE};
 use test_server::RedisServer;
 
+const ADMIN_KEY: &str = "the-admin-key-of-these-miroirs";
+
 /// A Miroir of our own before the cluster's nodes. It ends with this.
 struct Proxy {
     client: Client,
@@ -26,7 +28,8 @@ impl Proxy {
     fn start(cluster: &Cluster, redis: &RedisServer, folder: &Path) -> Self {
         let [port, metrics_port] = free_ports();
         let mut text = format!(
-            "miroir:\n  master_key: {}\n  node_master_key: {}\n  replication_factor: 2\n  admin: {{ enabled: false }}\n  \
+            "miroir:\n  master_key: {}\n  node_master_key: {}\n  replication_factor: 2\n  admin: {{ api_key: {ADMIN_KEY} }}\n  \
+             search_ui: {{ enabled: true, indexes: [i], jwt_secret: the-search-ui-secret-of-both-miroirs }}\n  \
              task_store: {{ backend: redis, url: \"{}\", key_prefix: m }}\n  server: {{ port: {port} }}\n  metrics: {{ port: \
              {metrics_port} }}\n  health: {{ interval_ms: 500, timeout_ms: 400 }}\n  nodes:\n",
             cluster.master_key,
@@ -146,4 +149,29 @@ fn a_key_that_one_miroir_makes_and_deletes_counts_and_ends_at_the_other() {
     wait_until("the key counts at the other Miroir", START_PATIENCE, || elsewhere.get("/indexes").status == 200);
     assert_eq!(here.client.delete(&format!("/keys/{}", made["uid"].as_str().unwrap())).status, 204);
     wait_until("the key counts no more", START_PATIENCE, || elsewhere.get("/indexes").status == 403);
+}
+
+#[test]
+fn who_logs_in_at_one_miroir_is_logged_in_at_the_other_and_logs_out_at_both() {
+    let (cluster, redis) = (replicated(), RedisServer::start());
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let here = Proxy::start(&cluster, &redis, folders[0].path());
+    here.client.succeed(here.client.post("/indexes/i/documents", json!([{ "id": 1 }])));
+    let there = Proxy::start(&cluster, &redis, folders[1].path());
+    let login = here.client.post("/_miroir/admin/login", json!({ "key": ADMIN_KEY }));
+    let cookie = login.header("set-cookie").expect("a cookie").split(';').next().unwrap().to_owned();
+    let token = login.body["csrf_token"].as_str().expect("a token").to_owned();
+    let topology = |proxy: &Proxy| proxy.client.send("GET", "/_miroir/topology", &[("cookie", &cookie)], None);
+    topology(&here).expect_status(200);
+    topology(&there).expect_status(200);
+    let headers = [("cookie", cookie.as_str()), ("x-csrf-token", token.as_str())];
+    assert_eq!(there.client.send("POST", "/_miroir/admin/logout", &headers, None).status, 204);
+    topology(&there).expect_error(401, "miroir_invalid_auth");
+    topology(&here).expect_error(401, "miroir_invalid_auth");
+
+    // A page's token needs no store: both have the secret.
+    let session = here.client.get("/_miroir/ui/search/i/session").expect_status(200);
+    let page = there.client.with_key(session["token"].as_str().unwrap());
+    assert_eq!(page.search("i", json!({}))["hits"], json!([{ "id": 1 }]));
+    page.get("/indexes/i").expect_error(403, "miroir_jwt_scope_denied");
 }
