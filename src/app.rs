@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::api::{KeysUnderWay, SearchesUnderWay};
 use crate::auth::{AdminSessions, Gate, LoginAttempts, Secrets, SessionLimits};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
-use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, SearchRules, Snapshot, Topology};
+use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Overdue, SearchRules, Snapshot, Topology};
 use crate::conf::{Config, ConfigView};
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
@@ -76,6 +76,8 @@ pub struct App {
     pub body_memory: Arc<MemoryBudget>,
     /// Idempotency keys of writes under way.
     pub keys_under_way: Arc<KeysUnderWay>,
+    /// Indexes of which expired documents are still there that should not be.
+    pub overdue: Overdue,
     /// Searches under way, shared by whoever asks the same.
     pub searches: SearchesUnderWay,
 }
@@ -173,6 +175,7 @@ impl App {
             logs,
             body_memory,
             keys_under_way,
+            overdue: Overdue::default(),
             searches,
         })
     }

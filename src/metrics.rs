@@ -58,6 +58,7 @@ pub struct Metrics {
     pub ttl_sweep_duration: Histogram,
     pub ttl_deleted: IntCounter,
     pub ttl_spared: IntCounter,
+    pub ttl_overdue_indexes: IntGauge,
 }
 
 impl Metrics {
@@ -246,6 +247,10 @@ impl Metrics {
                 "miroir_ttl_spared_documents_total",
                 "Documents that were found to have expired and left, because they were written to meanwhile",
             )?,
+            ttl_overdue_indexes: IntGauge::new(
+                "miroir_ttl_overdue_indexes",
+                "Indexes with documents that should have been deleted by the sweep before the last one, and are hidden",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -282,6 +287,7 @@ impl Metrics {
         self.registry.register(Box::new(self.ttl_sweep_duration.clone()))?;
         self.registry.register(Box::new(self.ttl_deleted.clone()))?;
         self.registry.register(Box::new(self.ttl_spared.clone()))?;
+        self.registry.register(Box::new(self.ttl_overdue_indexes.clone()))?;
         self.registry.register(Box::new(self.replica_log_entries.clone()))?;
         self.registry.register(Box::new(self.node_data_lost.clone()))?;
         self.registry.register(Box::new(self.idempotency_requests.clone()))?;

@@ -96,6 +96,21 @@ fn what_miroir_adds_to_settings_is_seen_by_no_client_and_survives_what_clients_s
         assert_eq!(shown.as_array().map(Vec::len), set.as_array().map(Vec::len), "{shown}");
         assert!(!has_expiry_rule(&shown) && !shown.to_string().contains("_miroir_shard"), "{shown}");
         assert!(has_expiry_rule(&filterable_on(&fleet, 0, "i")));
+        // A facet of the client's is one that it has made so.
+        client.succeed(client.post("/indexes/i/documents", json!([{ "id": 7, "a": "x", EXPIRES: FAR }])));
+        for (filter, legs) in
+            [(json!(null), "of all nodes"), (json!("id = 7 OR a = x"), "of all"), (json!("id = 7"), "of one")]
+        {
+            let search = client.post("/indexes/i/search", json!({ "facets": ["*"], "filter": filter }));
+            if search.status == 400 {
+                continue;
+            }
+            let answer = search.expect_status(200);
+            let covers = set.to_string().contains(EXPIRES) || set.to_string().contains('*');
+            for member in ["facetDistribution", "facetStats"] {
+                assert_eq!(answer[member].get(EXPIRES).is_some(), covers, "{legs}, {set}: {answer}");
+            }
+        }
     }
     client.succeed(client.delete("/indexes/i/settings"));
     assert_eq!(own(client), json!([]));
@@ -103,7 +118,7 @@ fn what_miroir_adds_to_settings_is_seen_by_no_client_and_survives_what_clients_s
         assert!(has_expiry_rule(&filterable_on(&fleet, n, "i")), "resetting keeps it");
     }
     client.succeed(client.post("/indexes/i/documents", json!([{ "id": 1, EXPIRES: 5 }, { "id": 2 }])));
-    wait_until("documents expire all the same", TASK_PATIENCE, || total(client, "i") == 1);
+    wait_until("documents expire all the same", TASK_PATIENCE, || total(client, "i") == 2);
 }
 
 #[test]
@@ -268,7 +283,8 @@ fn a_policy_of_an_index_goes_before_the_configuration_and_stays_with_its_documen
     let refused = fleet.admin().post("/_miroir/indexes/all/ttl-policy", json!({}));
     refused.expect_error(409, "miroir_multi_alias_not_writable");
     assert_eq!(policy(&fleet, "one", json!({ "max_deletes_per_sweep": 7 }))["indexUid"], "c");
-    wait_until("all are deleted in the end", TASK_PATIENCE, || total(&client, "c") == 0);
+    // Its name on the nodes is that which it was made with.
+    wait_until("all are deleted in the end", TASK_PATIENCE, || (0..3).all(|n| held(&fleet, n, "a").is_empty()));
     assert!(sweeps(&fleet, "bounded") >= 2.0, "no sweep deletes more than it may");
     let tasks = client.get("/tasks?types=documentDeletion&indexUids=c").expect_status(200)["results"].clone();
     let provided: Vec<u64> =
@@ -291,4 +307,107 @@ fn where_ttl_is_off_no_policy_switches_it_on() {
     let path = "/_miroir/indexes/i/ttl-policy";
     fleet.admin().post(path, json!({ "enabled": true })).expect_error(501, "miroir_not_supported");
     assert_eq!(fleet.admin().get(path).expect_status(200)["enabled"], false);
+}
+
+/// Every read of `i` that shows documents, as what it says of how many there are.
+fn counted(client: &Client) -> Vec<(&'static str, u64)> {
+    let number = |value: &Value| value.as_u64().unwrap_or_else(|| panic!("a number expected in {value}"));
+    let search = |body: Value| client.search("i", body);
+    let facets = search(json!({ "facets": ["kind"] }));
+    let queries = json!([{ "indexUid": "i", "q": "film" }, { "indexUid": "i", "q": "", "limit": 1 }]);
+    let multi = client.post("/multi-search", json!({ "queries": queries })).expect_status(200);
+    let query = json!([{ "indexUid": "i", "q": "film" }]);
+    let federated = client.post("/multi-search", json!({ "federation": {}, "queries": query })).expect_status(200);
+    let facet_search = client.post("/indexes/i/facet-search", json!({ "facetName": "kind" })).expect_status(200);
+    let ids: Vec<u64> = (0..40).collect();
+    let fetched = |body: Value| client.post("/indexes/i/documents/fetch", body).expect_status(200);
+    let similar = json!({ "id": 1, "embedder": "e", "limit": 100 });
+    let similar = client.post("/indexes/i/similar", similar).expect_status(200);
+    let by_id = ids.iter().filter(|id| client.get(&format!("/indexes/i/documents/{id}?fields=id")).status == 200);
+    let hybrid = json!({ "q": "film", "vector": [1.0, 0.0], "hybrid": { "embedder": "e" }, "limit": 100 });
+    let len = |value: &Value| value.as_array().expect("a list").len() as u64;
+    vec![
+        ("search", number(&search(json!({ "q": "film" }))["estimatedTotalHits"])),
+        ("search by GET", number(&client.get("/indexes/i/search?q=film").expect_status(200)["estimatedTotalHits"])),
+        ("pages", number(&search(json!({ "q": "", "page": 1, "hitsPerPage": 3 }))["totalHits"])),
+        ("one node's", number(&search(json!({ "filter": "id IN [0, 1, 2, 3]" }))["estimatedTotalHits"]) * 10),
+        ("facets", number(&facets["facetDistribution"]["kind"]["a"])),
+        ("hybrid", len(&search(hybrid)["hits"])),
+        ("several", number(&multi["results"][0]["estimatedTotalHits"])),
+        ("several, empty", number(&multi["results"][1]["estimatedTotalHits"])),
+        ("one list", number(&federated["estimatedTotalHits"])),
+        ("facet search", number(&facet_search["facetHits"][0]["count"])),
+        ("similar", len(&similar["hits"]) + 1),
+        ("list", total(client, "i")),
+        ("sorted list", len(&client.get("/indexes/i/documents?sort=id:desc&limit=100").expect_status(200)["results"])),
+        ("by ids", number(&fetched(json!({ "ids": ids }))["total"])),
+        ("by filter", number(&fetched(json!({ "filter": "kind = a OR kind = b" }))["total"])),
+        ("by id", by_id.count() as u64),
+    ]
+}
+
+#[test]
+fn where_reads_filter_no_read_shows_a_document_from_the_moment_at_which_it_expires() {
+    const HIDING: &str = "  ttl: { enabled: true, sweep_interval_s: 3600, filter_expired: true }\n";
+    let mut fleet = fleet(OFF);
+    let client = fleet.client().clone();
+    let settings = json!({ "filterableAttributes": ["id", "kind"], "sortableAttributes": ["id"],
+                           "embedders": { "e": { "source": "userProvided", "dimensions": 2 } } });
+    client.succeed(client.patch("/indexes/i/settings", settings));
+    // From before: a text is no time.
+    let document = |id: u64, ends: Value| {
+        let vectors = json!({ "e": [1.0, id as f64 / 100.0] });
+        json!({ "id": id, "name": "film", "kind": "a", EXPIRES: ends, "_vectors": vectors })
+    };
+    client.succeed(client.post("/indexes/i/documents", json!([document(1, json!("5"))])));
+    fleet.kill_proxy();
+    fleet.edit_configuration(|text| text.replace(OFF, HIDING));
+    fleet.start_proxy();
+    fleet.await_recovery();
+    wait_until("the nodes can filter by it", TASK_PATIENCE, || sweeps(&fleet, "") >= 1.0);
+
+    let soon = now_ms() + 6_000;
+    let ends = |id: u64| if id.is_multiple_of(2) { json!(soon) } else { json!(FAR) };
+    let documents: Value = (0..40).filter(|id| *id != 1).map(|id| document(id, ends(id))).collect();
+    client.succeed(client.post("/indexes/i/documents", documents));
+    let before = counted(&client);
+    if now_ms() < soon {
+        before.iter().for_each(|(read, count)| assert_eq!(*count, 40, "{read}"));
+    }
+    wait_until("their time has come", TASK_PATIENCE, || now_ms() > soon);
+    counted(&client).iter().for_each(|(read, count)| assert_eq!(*count, 20, "{read}"));
+    client.get("/indexes/i/documents/2").expect_error(404, "document_not_found");
+    let similar = json!({ "id": 2, "embedder": "e" });
+    client.post("/indexes/i/similar", similar).expect_error(400, "not_found_similar_id");
+    assert_eq!(client.get("/indexes/i/documents/1").expect_status(200)[EXPIRES], "5");
+    // A node's error speaks of the client's own filter alone.
+    let refused = client.post("/indexes/i/search", json!({ "filter": "nonsense = 1" }));
+    assert!(!refused.text.contains("9e-999"), "{}", refused.text);
+    refused.expect_error(400, "invalid_search_filter");
+    // They are hidden, and not deleted yet.
+    let held = (0..3).map(|n| held(&fleet, n, "i").len()).sum::<usize>();
+    assert_eq!(held, 80);
+    // One that is given more time is there again.
+    client.succeed(client.put("/indexes/i/documents", json!([{ "id": 2, EXPIRES: FAR }])));
+    assert_eq!(client.get("/indexes/i/documents/2?fields=name").expect_status(200), json!({ "name": "film" }));
+}
+
+#[test]
+fn what_should_have_been_deleted_by_the_sweep_before_the_last_is_shown_to_nobody() {
+    let fleet = fleet(ON);
+    let client = fleet.client();
+    client.succeed(client.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
+    policy(&fleet, "i", json!({ "max_deletes_per_sweep": 1 }));
+    let documents: Value = (0..16).map(|id| json!({ "id": id, "name": "film", EXPIRES: 5 })).collect();
+    client.succeed(client.post("/indexes/i/documents", documents));
+    client.succeed(client.post("/indexes/i/documents", json!([{ "id": 100, "name": "film", EXPIRES: FAR }])));
+    let overdue = || fleet.metric("miroir_ttl_overdue_indexes", "");
+    wait_until("a sweep sees what is left of the one before", TASK_PATIENCE, || overdue() == 1.0);
+    assert_eq!(client.search("i", json!({ "q": "film" }))["estimatedTotalHits"], 1);
+    assert_eq!(total(client, "i"), 1);
+    client.get("/indexes/i/documents/15").expect_error(404, "document_not_found");
+    wait_until("it is deleted in the end", TASK_PATIENCE, || {
+        (0..3).map(|n| held(&fleet, n, "i").len()).sum::<usize>() == 2
+    });
+    wait_until("nothing is overdue any more", TASK_PATIENCE, || overdue() == 0.0);
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::hidden_expired::shown_after;
 use super::{reserved_attributes, restriction};
 use crate::cluster::{Index, Shard};
 use crate::filter::narrowing::{narrow, Narrowing, Reason};
@@ -10,15 +11,25 @@ use crate::filter::Filter;
 /// A request's `filter` in any of its JSON forms, `null` if there is none. It names no field of Miroir's own
 /// ([`super::reserved_attributes`]).
 #[derive(Clone, Debug, Default)]
-pub struct ClientFilter(Value);
+pub struct ClientFilter {
+    json: Value,
+    /// Documents that expired at this time, in milliseconds since 1970, or before it are not there for the client.
+    hidden_until: Option<i64>,
+}
 
 impl ClientFilter {
     pub fn new(json: Value) -> Self {
-        Self(json)
+        Self { json, hidden_until: None }
+    }
+
+    /// The same among the documents that had not expired at a time, if one is given.
+    #[must_use]
+    pub fn hiding_expired(self, until: Option<i64>) -> Self {
+        Self { hidden_until: until, ..self }
     }
 
     pub fn json(&self) -> &Value {
-        &self.0
+        &self.json
     }
 
     /// The filter ANDed with the rule of a tenant token.
@@ -26,12 +37,12 @@ impl ClientFilter {
     pub fn under_rule(self, rule: &Value) -> Self {
         let mut rule = rule.clone();
         reserved_attributes::replace("filter", &mut rule);
-        Self(restriction::with_rule(self.0, &rule))
+        Self { json: restriction::with_rule(self.json, &rule), ..self }
     }
 
     /// What the filter says; `None` when it filters by nothing, and an error when Meilisearch will refuse it.
     pub fn parse(&self) -> Result<Option<Filter>, crate::filter::Unreadable> {
-        Filter::from_json(&self.0)
+        Filter::from_json(&self.json)
     }
 
     /// The shards in which it can match anything.
@@ -53,13 +64,21 @@ impl ClientFilter {
         self.contains("_foreign") && matches!(self.parse(), Ok(Some(filter)) if filter.is_foreign())
     }
 
-    /// The filter of a leg that may only count documents of these shards.
-    pub fn restricted(&self, shards: &[Shard]) -> Value {
-        restriction::restrict(self.0.clone(), shards)
+    /// The filter of a leg that may only count documents of these shards, and none that are hidden; `None` if it is the client's own.
+    pub fn restricted(&self, shards: Option<&[Shard]>) -> Option<Value> {
+        let shown = match self.hidden_until {
+            Some(until) => restriction::with_rule(self.json.clone(), &Value::String(shown_after(until))),
+            None if shards.is_none() => return None,
+            None => self.json.clone(),
+        };
+        Some(match shards {
+            Some(shards) => restriction::restrict(shown, shards),
+            None => shown,
+        })
     }
 
     fn is_null(&self) -> bool {
-        self.0.is_null()
+        self.json.is_null()
     }
 
     /// Whether a name may stand in it: it does, or it may be hidden by an escape.
@@ -71,7 +90,7 @@ impl ClientFilter {
                 _ => false,
             }
         }
-        any(&self.0, &|text| text.contains(name) || text.contains('\\'))
+        any(&self.json, &|text| text.contains(name) || text.contains('\\'))
     }
 }
 
@@ -115,6 +134,20 @@ mod tests {
         assert_eq!(narrowing(json!("title = 7")), Narrowing::No(Reason::KeyNotForced));
         assert_eq!(narrowing(json!("id = ")), Narrowing::No(Reason::Unreadable));
         assert_eq!(ClientFilter::new(json!("id = 7")).narrowing(&index(None)), Narrowing::No(Reason::NoPrimaryKey));
+    }
+
+    #[test]
+    fn hidden_documents_are_left_out_of_every_leg_whatever_the_clients_filter() {
+        let shown = json!(shown_after(7));
+        let shards = json!("_miroir_shard IN [\"\u{e003}\"]");
+        let of_leg = |filter: Value, shards: Option<&[Shard]>| {
+            ClientFilter::new(filter).hiding_expired(Some(7)).restricted(shards).unwrap()
+        };
+        assert_eq!(of_leg(Value::Null, None), json!([shown]));
+        assert_eq!(of_leg(json!("a = 1 OR b = 2"), None), json!(["a = 1 OR b = 2", shown]));
+        assert_eq!(of_leg(json!([["a = 1", "b = 2"]]), Some(&[Shard(3)])), json!([shards, ["a = 1", "b = 2"], shown]));
+        let own = ClientFilter::new(json!("a = 1")).hiding_expired(None);
+        assert_eq!((own.restricted(None), own.restricted(Some(&[Shard(3)]))), (None, Some(json!([shards, "a = 1"]))));
     }
 
     #[test]

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::document_list;
+use super::hidden_expired::hidden_until;
 use super::index_read::{settings_stale, shards_unavailable};
 use super::query_string::percent_encode;
 use super::whole_index::index_path;
 use super::{Forward, Plan, Request};
 use crate::app::App;
 use crate::cluster::{CoveringSet, Index, IndexUid, NodeIndex, Shard, Snapshot};
-use crate::documents::shard_of_document_id;
+use crate::documents::{is_document_id, shard_of_document_id};
 use crate::error::ApiError;
+use crate::scatter::NodeRequest;
 
 /// What a document's replicas are chosen by.
 #[derive(Clone, Debug)]
@@ -45,9 +48,17 @@ impl DocumentRead {
     }
 }
 
-/// One replica of the document's shard answers, streamed through.
-pub fn one(app: &App, uid: &IndexUid, id: &str, request: &Request<'_>) -> Result<Plan, ApiError> {
+/// One replica of the document's shard answers, streamed through; where an expired document must not be shown, the answer is a list
+/// that it is left out of.
+pub async fn one(app: &App, uid: &IndexUid, id: &str, request: &Request<'_>) -> Result<Plan, ApiError> {
     let (snapshot, index) = request.index(app, uid)?;
+    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let path_and_query = index_path(&index, &format!("/documents/{}{query}", percent_encode(id)));
+    // What cannot be an id is no document's.
+    if is_document_id(id) && hidden_until(app, &index).is_some() {
+        let unchanged = NodeRequest::get(path_and_query);
+        return Ok(document_list::only(app, &snapshot, &index, id, request.query, &unchanged).await?.into());
+    }
     let shard = shard_of_document_id(id, index.shard_count);
     let document = DocumentRead { snapshot, index, shard, seed: xxh3_64(id.as_bytes()) };
     let candidates = document.replicas(&[]);
@@ -57,7 +68,5 @@ pub fn one(app: &App, uid: &IndexUid, id: &str, request: &Request<'_>) -> Result
             None => shards_unavailable(&[shard]),
         });
     }
-    let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
-    let path_and_query = index_path(&document.index, &format!("/documents/{}{query}", percent_encode(id)));
     Ok(Plan::Forward(Forward { candidates, path_and_query, settings: None, document: Some(document) }))
 }

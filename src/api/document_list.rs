@@ -7,10 +7,13 @@
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::Method;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{json, Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::client_filter::ClientFilter;
+use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::query_string;
 use super::read_kinds::DOCUMENTS;
@@ -53,6 +56,34 @@ pub async fn fetch(app: &App, uid: &IndexUid, request: &Request<'_>, body: &mut 
         Some(list) => list.answer(app, &snapshot, &index, &unchanged).await,
         None => worded_by_a_node(app, &snapshot, &unchanged).await,
     }
+}
+
+/// The only document that a list of one id can have, if it is there and shown. The parameters are those of `GET` of one document.
+pub async fn only(
+    app: &App,
+    snapshot: &Snapshot,
+    index: &Index,
+    id: &str,
+    query: Option<&str>,
+    unchanged: &NodeRequest,
+) -> Result<Answer, ApiError> {
+    let members = members_of_query(query)
+        .filter(|members| members.keys().all(|name| matches!(name.as_str(), "fields" | "retrieveVectors")));
+    let Some(mut members) = members else { return worded_by_a_node(app, snapshot, unchanged).await };
+    members.insert("ids".to_owned(), json!([id]));
+    let list = DocumentList::new(members).ok_or_else(misread)?;
+    let answer = list.answer(app, snapshot, index, unchanged).await?;
+    let page: OnlyPage = serde_json::from_slice(&answer.body).map_err(|_| misread())?;
+    match page.results.first() {
+        Some(document) => Ok(Answer::json_bytes(200, Bytes::copy_from_slice(document.get().as_bytes()))),
+        None => Err(ApiError::new(Code::DocumentNotFound, format!("Document `{id}` not found."))),
+    }
+}
+
+#[derive(Deserialize)]
+struct OnlyPage<'a> {
+    #[serde(borrow)]
+    results: Vec<&'a RawValue>,
 }
 
 /// `GET` of several indexes as one.
@@ -156,7 +187,8 @@ fn members_of_query(query: Option<&str>) -> Option<Map<String, Value>> {
 }
 
 /// A list as the client asked for it.
-struct DocumentList {
+#[derive(Clone)]
+pub(super) struct DocumentList {
     offset: usize,
     limit: usize,
     sort: Vec<SortCriterion>,
@@ -220,6 +252,9 @@ impl DocumentList {
         if self.filter.is_foreign() {
             return refused_by_a_node(app, snapshot, unchanged, foreign_filter).await;
         }
+        // The same for both rounds.
+        let filter = self.filter.clone().hiding_expired(hidden_until(app, index));
+        let shown = Self { filter, ..self.clone() };
         // Every page of every list comes from the same replicas while they live.
         let seed = xxh3_64(index.node_uid.as_str().as_bytes());
         let mut read = IndexRead::of_all_shards(app, snapshot, index, seed);
@@ -236,8 +271,8 @@ impl DocumentList {
         }
         for _ in 0..ATTEMPTS_MAX {
             let answer = match self.sort.is_empty() {
-                true => self.by_shard(&read).await?,
-                false => self.sorted(&read).await?,
+                true => shown.by_shard(&read).await?,
+                false => shown.sorted(&read).await?,
             };
             if let Some(answer) = answer {
                 return Ok(answer);
@@ -329,8 +364,10 @@ impl DocumentList {
             // Nobody else is asked for them, so their shards need no filter.
             let is_here = |id: &&String| leg.contains(&shard_of_document_id(id, read.index.shard_count));
             members.insert("ids".to_owned(), ids.iter().filter(is_here).map(String::as_str).collect());
-        } else if let Some(shards) = shards {
-            members.insert("filter".to_owned(), self.filter.restricted(shards));
+        }
+        let shards = if self.ids.is_some() { None } else { shards };
+        if let Some(filter) = self.filter.restricted(shards) {
+            members.insert("filter".to_owned(), filter);
         }
         if shown == Shown::SortFields {
             members.insert("fields".to_owned(), self.sort.iter().map(SortCriterion::field).collect());

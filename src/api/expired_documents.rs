@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::documents_write::deletion_of;
+use super::hidden_expired::expired_at;
 use super::index_read::IndexRead;
 use super::read_kinds::DOCUMENTS;
 use super::restriction::restrict;
@@ -63,17 +64,21 @@ struct Expired {
 }
 
 /// Deletes the documents of an index that had expired at `now_ms`, at most `deletes_max`, and says in `swept` how far it came. The
-/// nodes can look for them.
+/// nodes can look for them. What had expired at the sweep before, at `before_ms`, and is there all the same, is hidden from now on.
 pub async fn sweep(
     app: &App,
     node_uid: &IndexUid,
+    before_ms: i64,
     now_ms: i64,
     deletes_max: usize,
     swept: &mut Swept,
 ) -> Result<(), ApiError> {
     let Some(index) = sweepable(app, node_uid) else { return Ok(()) };
     // Nearly always there is nothing to do.
-    if listed(app, &index, now_ms, 0, 0).await?.iter().all(|leg| total_of_list(&leg.body) == Some(0)) {
+    let is_nothing_left = !has_expired(app, &index, now_ms).await?;
+    let is_overdue = !is_nothing_left && has_expired(app, &index, before_ms).await?;
+    app.overdue.set(node_uid, is_overdue.then_some(before_ms));
+    if is_nothing_left {
         return Ok(());
     }
     for _ in 0..ATTEMPTS_MAX {
@@ -126,6 +131,12 @@ async fn await_carried_out(app: &App, node_uid: &IndexUid, deadline: Instant) ->
     }
 }
 
+/// Whether any document that had expired at a time is there.
+async fn has_expired(app: &App, index: &Index, time_ms: i64) -> Result<bool, ApiError> {
+    let legs = listed(app, index, time_ms, 0, 0).await?;
+    Ok(legs.iter().any(|leg| total_of_list(&leg.body) != Some(0)))
+}
+
 /// Up to `room` expired documents, from all shards alike, and whether there are more.
 async fn find(app: &App, index: &Index, now_ms: i64, room: usize) -> Result<(Vec<Expired>, bool), ApiError> {
     let primary_key = index.primary_key.as_deref().unwrap_or_default();
@@ -166,7 +177,7 @@ fn in_turn(lists: Vec<Vec<Expired>>, max: usize) -> Vec<Expired> {
 /// Lists of documents that the filter says have expired, one of each leg.
 async fn listed(app: &App, index: &Index, now_ms: i64, offset: usize, limit: usize) -> Result<Vec<Leg>, ApiError> {
     let snapshot = app.cluster.snapshot();
-    let expired = Value::String(format!("{EXPIRY_FIELD} <= {now_ms}"));
+    let expired = Value::String(expired_at(now_ms));
     let request_for = |shards: Option<&[Shard]>| {
         let filter = match shards {
             Some(shards) => restrict(expired.clone(), shards),
@@ -195,8 +206,7 @@ struct ExpiryOfDocument {
     expires_at: serde_json::Number,
 }
 
-/// The documents of a list that have expired. To a filter a text is before a number if it is so by its letters; a document that
-/// has a text there, from before TTL was on, never expires.
+/// The documents of a list that have expired. The filter also finds one that has, from before TTL was on, several numbers there.
 fn expired_in(leg: &Leg, primary_key: &str, now_ms: i64) -> Vec<Expired> {
     let Ok(list) = serde_json::from_slice::<DocumentList>(&leg.body) else { return Vec::new() };
     let expired = |document: &&RawValue| {

@@ -1,7 +1,7 @@
 //! `POST /indexes/{uid}/explain`: how a search would be carried out, and why. With `?execute=true` it is, and each leg's part
 //! of the work is told.
 
-mod filterable;
+pub mod filterable;
 mod warnings;
 
 use std::time::Instant;
@@ -10,6 +10,7 @@ use http::Method;
 use serde_json::{json, Value};
 
 use super::coalescing::SearchIdentity;
+use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::query_string;
 use super::read_kinds::SEARCH;
@@ -48,6 +49,7 @@ pub async fn explain(
     app.metrics.explain_requests.with_label_values(&[if execute { "yes" } else { "no" }]).inc();
     let narrowing = search.filter().narrowing(&index);
     let read = IndexRead::of_all_shards(app, &snapshot, &index, search.fingerprint()).narrowed(&narrowing);
+    let search = search.hiding_expired(hidden_until(app, &index));
     let plan = Plan { search: &search, narrowing: &narrowing, read: &read, outlook: read.outlook(SEARCH) };
     let mut explanation = plan.describe();
     explanation["index"]["alias"] = called_by_alias(request, uid);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::client_filter::ClientFilter;
+use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::read_kinds::FACET_SEARCH;
 use super::search::{foreign_filter, merged, refused_by_a_node, worded_by_a_node};
@@ -66,14 +67,15 @@ async fn legs_of(
         filter = filter.under_rule(rule);
         members.insert("filter".to_owned(), filter.json().clone());
     }
+    let filter = filter.hiding_expired(hidden_until(app, index));
     let body = Bytes::from(Value::Object(members.clone()).to_string());
     let read = IndexRead::of_all_shards(app, snapshot, index, xxh3_64(&body)).narrowed(&filter.narrowing(index));
     let request_for = |shards: Option<&[Shard]>| {
-        let body = match shards {
+        let body = match filter.restricted(shards) {
             None => body.clone(),
-            Some(shards) => {
+            Some(filter) => {
                 let mut members = members.clone();
-                members.insert("filter".to_owned(), filter.restricted(shards));
+                members.insert("filter".to_owned(), filter);
                 Bytes::from(Value::Object(members).to_string())
             }
         };

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::explain::filterable::covers;
 use crate::cluster::{Index, Snapshot};
 use crate::merge::{FacetOrder, FacetOrders, IndexFacts};
+use crate::reserved::EXPIRY_FIELD;
 
 /// Reads the client's settings; whatever is absent has Meilisearch's default.
 pub fn of(snapshot: &Snapshot, index: &Index) -> IndexFacts {
@@ -27,7 +29,14 @@ pub fn of(snapshot: &Snapshot, index: &Index) -> IndexFacts {
         },
         displayed,
         pins: snapshot.search_rules().pins_of(&index.uid).cloned(),
+        hidden_facet: (index.expiry.is_filterable && !filters_by_expiry(&index.settings)).then_some(EXPIRY_FIELD),
     }
+}
+
+/// Whether the client itself has made the time at which documents expire filterable.
+fn filters_by_expiry(settings: &Value) -> bool {
+    let rules = settings.get("filterableAttributes").and_then(Value::as_array);
+    rules.into_iter().flatten().any(|rule| covers(rule, EXPIRY_FIELD))
 }
 
 fn strings(settings: &Value, name: &str) -> Option<Vec<String>> {

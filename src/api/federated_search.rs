@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use serde_json::{json, Value};
 
 use super::frequency;
+use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::members::Members;
 use super::multi_search::{groups_of, index_of, Query, PATH};
@@ -260,6 +261,7 @@ async fn plan<'a>(
         return Err(foreign_filter());
     }
     let index = index_of(snapshot, &index_uid, n)?;
+    let search = search.hiding_expired(hidden_until(app, index));
     let search = match &federation.distinct {
         Some(attribute) => search.with_distinct(attribute),
         None => search,

@@ -24,6 +24,7 @@ mod facts;
 mod federated_search;
 mod fields;
 mod frequency;
+pub mod hidden_expired;
 mod hybrid;
 mod idempotency;
 mod index_read;
@@ -278,7 +279,7 @@ async fn handle(app: &App, route: &Route, request: &Request<'_>, body: &mut dyn 
         Route::DocumentsDelete(uid) => whole_index::delete_by_filter(app, uid, request, body).await?.into(),
         Route::DocumentsEdit(uid) => document_edition::edit(app, uid, request, body).await?.into(),
         Route::Document(uid, id, Verb::Delete) => documents_write::delete_one(app, uid, id, request).await?.into(),
-        Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request)?,
+        Route::Document(uid, id, _) => document_by_id::one(app, uid, id, request).await?,
         Route::OfSeveral(route, targets) => alias_route::read(app, route, targets, request, body).await?.into(),
         Route::Search(uid, verb) => search::search(app, uid, *verb, request, body).await?.into(),
         Route::Explain(uid) => explain::explain(app, uid, request, body).await?.into(),

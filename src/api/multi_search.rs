@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::alias_search;
 use super::federated_search::{one_list, Federation};
 use super::frequency;
+use super::hidden_expired::hidden_until;
 use super::index_read::{shards_unavailable, IndexRead};
 use super::members::Members;
 use super::read_kinds::MULTI_SEARCH;
@@ -392,7 +393,8 @@ async fn plan<'a>(
 ) -> Result<Planned<'a>, ApiError> {
     let index = query.index_in(snapshot, n)?;
     let read = IndexRead::of_all_shards(app, snapshot, index, seed).narrowed(&query.search.filter().narrowing(index));
-    let plan = frequency::plan(&read, query.search).await?;
+    let search = query.search.hiding_expired(hidden_until(app, index));
+    let plan = frequency::plan(&read, search).await?;
     Ok(Planned { shown: query.index_uid, index, facts: facts::of(snapshot, index), shards: read.shards, plan })
 }
 

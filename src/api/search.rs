@@ -4,6 +4,7 @@ use http::Method;
 
 use super::coalescing::SearchIdentity;
 use super::frequency::{self, Plan};
+use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::read_kinds::SEARCH;
 use super::search_request::{Meaning, ParsedSearch, SearchRequest};
@@ -84,6 +85,7 @@ pub async fn answered(
     search: SearchRequest,
     over_fetch: usize,
 ) -> Result<Answer, ApiError> {
+    let search = search.hiding_expired(hidden_until(app, index));
     let read = IndexRead::of_all_shards(app, snapshot, index, search.fingerprint());
     let read = read.narrowed(&search.filter().narrowing(index));
     match search.meaning() {
@@ -143,7 +145,11 @@ async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answe
     let (mut legs, missing) = match read.legs_of(SEARCH, &read.shards, request_for).await {
         // Meilisearch repeats the whole filter in such a message, which must be the client's own.
         Err(error) if error.is(Code::InvalidSearchFilter) => {
-            let unrestricted = NodeRequest::json(Method::POST, path.clone(), search.leg_body(None, &facts));
+            let unrestricted = NodeRequest::json(
+                Method::POST,
+                path.clone(),
+                search.clone().hiding_expired(None).leg_body(None, &facts),
+            );
             read.app.scatter.first_answer(&read.snapshot.serving_nodes(), &unrestricted).await?;
             return Err(error);
         }

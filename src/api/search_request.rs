@@ -162,6 +162,13 @@ impl SearchRequest {
         self
     }
 
+    /// The same search among the documents that had not expired at a time, if one is given. It is no other search for that: pages
+    /// and sharing do not depend on it.
+    pub fn hiding_expired(mut self, until: Option<i64>) -> Self {
+        self.filter = self.filter.hiding_expired(until);
+        self
+    }
+
     /// `q` as the client sent it.
     pub fn query(&self) -> &str {
         &self.query
@@ -342,8 +349,8 @@ impl SearchRequest {
         if self.semantic_ratio.is_some() || self.shows_scores_to_merge {
             set("showRankingScore", true.into());
         }
-        if let Some(shards) = shards {
-            set("filter", self.filter.restricted(shards));
+        if let Some(filter) = self.filter.restricted(shards) {
+            set("filter", filter);
         }
         let added = self.added_attributes(index);
         if !added.is_empty() {
@@ -367,8 +374,8 @@ impl SearchRequest {
     /// but for the restriction to `shards` and for what would show Miroir's own field.
     pub fn whole_body(&self, shards: Option<&[Shard]>) -> Bytes {
         let mut members = Members::default();
-        if let Some(shards) = shards {
-            members.set("filter", &self.filter.restricted(shards));
+        if let Some(filter) = self.filter.restricted(shards) {
+            members.set("filter", &filter);
         }
         if self.query.contains(is_private_use) {
             members.set("q", &self.query.replace(is_private_use, "").into());
@@ -572,8 +579,8 @@ impl SearchRequest {
         if self.distinct.is_some() {
             members.set("facets", &vec![attribute].into());
         }
-        if let Some(shards) = shards {
-            members.set("filter", &self.filter.restricted(shards));
+        if let Some(filter) = self.filter.restricted(shards) {
+            members.set("filter", &filter);
         }
         if self.query.contains(is_private_use) {
             members.set("q", &self.query.replace(is_private_use, "").into());

@@ -8,7 +8,9 @@ use http::Method;
 use serde_json::{json, Map, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::client_filter::ClientFilter;
 use super::document_list::canonical_id;
+use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::members::Members;
 use super::multi_search::is_refusal;
@@ -146,7 +148,8 @@ impl SimilarRequest {
     async fn answer(&self, app: &App, snapshot: &Snapshot, index: &Index) -> Result<Answer, ApiError> {
         let source_shard = self.shard(index);
         let read = self.read(app, snapshot, index);
-        let search = match self.source(&read, source_shard).await? {
+        let hidden = hidden_until(app, index);
+        let search = match self.source(&read, source_shard, hidden).await? {
             Source::NoDocument => {
                 let message = format!("Document `{}` not found.", self.id);
                 return Err(ApiError::new(Code::NotFoundSimilarId, message));
@@ -154,6 +157,7 @@ impl SimilarRequest {
             Source::NoVector => self.search(None)?,
             Source::Vector(vector) => self.search(Some(vector))?,
         };
+        let search = search.hiding_expired(hidden);
         if search.filter().is_foreign() {
             return Err(foreign_filter());
         }
@@ -180,8 +184,10 @@ impl SimilarRequest {
     }
 
     /// Reads the source document's vector.
-    async fn source(&self, read: &IndexRead<'_>, shard: Shard) -> Result<Source, ApiError> {
-        let body = json!({ "ids": [self.id], "limit": 1, "retrieveVectors": true, "filter": self.rule });
+    async fn source(&self, read: &IndexRead<'_>, shard: Shard, hidden: Option<i64>) -> Result<Source, ApiError> {
+        let rule = ClientFilter::new(self.rule.clone().unwrap_or_default()).hiding_expired(hidden);
+        let filter = rule.restricted(None).unwrap_or_else(|| rule.json().clone());
+        let body = json!({ "ids": [self.id], "limit": 1, "retrieveVectors": true, "filter": filter });
         let path = index_path(read.index, "/documents/fetch");
         let request_for =
             |_: &[Shard], _: Option<&[Shard]>| NodeRequest::json(Method::POST, path.clone(), body.to_string().into());

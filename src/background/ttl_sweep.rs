@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{opened, SharedApp};
 use crate::api::expired_documents::{sweep, Swept};
 use crate::api::expiry_filterable::set_filterable;
+use crate::api::hidden_expired::now_ms;
 use crate::app::App;
 use crate::cluster::{EffectivePolicy, Index, IndexUid};
 
@@ -56,7 +56,8 @@ type Working = Pin<Box<dyn Future<Output = IndexUid> + Send>>;
 struct Desk {
     working: FuturesUnordered<Working>,
     busy: HashSet<IndexUid>,
-    swept_at: HashMap<IndexUid, Instant>,
+    /// When an index was last swept, by this process' clock and by that of documents.
+    swept_at: HashMap<IndexUid, (Instant, i64)>,
     /// When a change of settings was last tried.
     changed_at: HashMap<IndexUid, Instant>,
 }
@@ -70,9 +71,10 @@ async fn work(app: &Arc<App>) {
         let mut indexes: Vec<Arc<Index>> = snapshot.indexes().cloned().collect();
         drop(snapshot);
         // The one that has waited longest comes first.
-        indexes.sort_by_key(|index| desk.swept_at.get(&index.node_uid).copied());
+        indexes.sort_by_key(|index| desk.swept_at.get(&index.node_uid).map(|(at, _)| *at));
         let is_there = |node_uid: &IndexUid| indexes.iter().any(|index| index.node_uid == *node_uid);
         desk.swept_at.retain(|node_uid, _| is_there(node_uid));
+        app.metrics.ttl_overdue_indexes.set(app.overdue.retain(is_there) as i64);
         desk.changed_at.retain(|node_uid, _| is_there(node_uid));
         if !may_expire && indexes.iter().all(|index| !index.expiry.is_filterable) {
             return;
@@ -117,13 +119,16 @@ impl Desk {
 
     fn sweep_if_due(&mut self, app: &Arc<App>, index: &Index) {
         let policy = index.expiry.policy.over(app.config.ttl.default_policy());
-        let is_too_soon = |at: &Instant| at.elapsed() < policy.sweep_interval;
-        if !policy.enabled || !self.is_free_for(index) || self.swept_at.get(&index.node_uid).is_some_and(is_too_soon) {
+        let last = self.swept_at.get(&index.node_uid).copied();
+        let is_too_soon = last.is_some_and(|(at, _)| at.elapsed() < policy.sweep_interval);
+        if !policy.enabled || !self.is_free_for(index) || is_too_soon {
             return;
         }
-        self.swept_at.insert(index.node_uid.clone(), Instant::now());
+        let now_ms = now_ms();
+        let before_ms = last.map_or(now_ms - policy.sweep_interval.as_millis() as i64, |(_, at_ms)| at_ms);
+        self.swept_at.insert(index.node_uid.clone(), (Instant::now(), now_ms));
         let (app, node_uid) = (Arc::clone(app), index.node_uid.clone());
-        self.begin(index, async move { sweep_one(&app, &node_uid, &policy).await });
+        self.begin(index, async move { sweep_one(&app, &node_uid, (before_ms, now_ms), &policy).await });
     }
 
     fn begin(&mut self, index: &Index, work: impl Future<Output = ()> + Send + 'static) {
@@ -136,11 +141,12 @@ impl Desk {
     }
 }
 
-async fn sweep_one(app: &App, node_uid: &IndexUid, policy: &EffectivePolicy) {
+/// `times_ms`: when the index was swept before, and now.
+async fn sweep_one(app: &App, node_uid: &IndexUid, times_ms: (i64, i64), policy: &EffectivePolicy) {
     let started = Instant::now();
-    let now_ms = (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64;
+    let (before_ms, now_ms) = times_ms;
     let mut swept = Swept::default();
-    let result = sweep(app, node_uid, now_ms, policy.max_deletes_per_sweep, &mut swept).await;
+    let result = sweep(app, node_uid, before_ms, now_ms, policy.max_deletes_per_sweep, &mut swept).await;
     app.metrics.ttl_sweep_duration.observe(started.elapsed().as_secs_f64());
     app.metrics.ttl_deleted.inc_by(swept.deleted);
     app.metrics.ttl_spared.inc_by(swept.spared);

@@ -1,9 +1,13 @@
 //! Documents that expire: what an index's record says of it.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+
+use super::IndexUid;
 
 /// Bounds of the time from one sweep to the next, in seconds. Longer than a year is no sweep.
 pub const SWEEP_INTERVAL_RANGE_S: RangeInclusive<u64> = 1..=31_536_000;
@@ -61,9 +65,57 @@ impl TtlPolicy {
     }
 }
 
+/// Indexes of which a sweep has not deleted what it should have, by their names on the nodes, with the time up to which: what expired
+/// before is not shown to anybody, though it is still there.
+#[derive(Debug, Default)]
+pub struct Overdue {
+    until_ms: ArcSwap<HashMap<IndexUid, i64>>,
+}
+
+impl Overdue {
+    pub fn of(&self, node_uid: &IndexUid) -> Option<i64> {
+        self.until_ms.load().get(node_uid).copied()
+    }
+
+    /// `None`: it is not overdue any more, or gone.
+    pub fn set(&self, node_uid: &IndexUid, until_ms: Option<i64>) {
+        if self.of(node_uid) != until_ms {
+            self.until_ms.rcu(|all| {
+                let mut all = HashMap::clone(all);
+                match until_ms {
+                    Some(until_ms) => all.insert(node_uid.clone(), until_ms),
+                    None => all.remove(node_uid),
+                };
+                all
+            });
+        }
+    }
+
+    /// How many they are, of those that are there.
+    pub fn retain(&self, is_there: impl Fn(&IndexUid) -> bool) -> usize {
+        let all = self.until_ms.load();
+        all.keys().filter(|node_uid| !is_there(node_uid)).for_each(|node_uid| self.set(node_uid, None));
+        self.until_ms.load().len()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_is_overdue_until_that_is_taken_back_or_it_is_gone() {
+        let uid = |name: &str| IndexUid::parse(name).unwrap();
+        let overdue = Overdue::default();
+        overdue.set(&uid("a"), Some(5));
+        overdue.set(&uid("b"), Some(6));
+        overdue.set(&uid("a"), Some(7));
+        assert_eq!((overdue.of(&uid("a")), overdue.of(&uid("c"))), (Some(7), None));
+        assert_eq!(overdue.retain(|node_uid| *node_uid == uid("a")), 1);
+        assert_eq!(overdue.of(&uid("b")), None);
+        overdue.set(&uid("a"), None);
+        assert_eq!(overdue.retain(|_| true), 0);
+    }
 
     #[test]
     fn a_policy_changes_what_it_names_and_switches_nothing_on_that_is_off() {

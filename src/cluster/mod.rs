@@ -25,7 +25,7 @@ pub use aliases::{
     change_aliases, refuse_to_operators, Alias, AliasAction, AliasError, AliasKind, AliasTable, Flip, TARGETS_MAX,
 };
 pub use covering_set::{CoveringLeg, CoveringSet, Preference};
-pub use expiry::{EffectivePolicy, Expiry, TtlPolicy, MAX_DELETES_RANGE, SWEEP_INTERVAL_RANGE_S};
+pub use expiry::{EffectivePolicy, Expiry, Overdue, TtlPolicy, MAX_DELETES_RANGE, SWEEP_INTERVAL_RANGE_S};
 pub use health::{HealthThresholds, NodeHealth, NodeState};
 pub use ids::{GroupId, IndexUid, NodeId, Shard, TaskUid};
 pub use lag::{Lag, LagCounts};

@@ -121,6 +121,8 @@ pub struct Facets<'a> {
     stats: BTreeMap<Cow<'a, str>, Stats<'a>>,
     /// Matching documents: each has exactly one shard, so the counts of the shard's facet add up to them.
     documents: u64,
+    /// See [`IndexFacts`].
+    hidden: Option<&'static str>,
 }
 
 /// `min` and `max` as the nodes wrote them.
@@ -130,6 +132,14 @@ struct Stats<'a> {
 }
 
 impl<'a> Facets<'a> {
+    pub fn of(facts: &IndexFacts) -> Self {
+        Self { hidden: facts.hidden_facet, ..Self::default() }
+    }
+
+    fn is_hidden(&self, facet: &str) -> bool {
+        self.hidden.is_some_and(|hidden| hidden == facet)
+    }
+
     /// Adds a leg's `facetDistribution`.
     pub fn add_distribution(&mut self, distribution: &'a [u8]) -> json::Result<()> {
         let mut cursor = Cursor::new(distribution);
@@ -137,6 +147,10 @@ impl<'a> Facets<'a> {
         while let Some((start, key_end)) = cursor.next_key()? {
             let facet = text(&distribution[start..=key_end], start)?;
             let is_reserved = reserved::is_reserved(facet.as_bytes());
+            if self.is_hidden(&facet) {
+                cursor.skip_value()?;
+                continue;
+            }
             // A facet without any value is shown all the same, as an empty object.
             let mut counts = (!is_reserved).then(|| self.counts.entry(facet).or_default());
             cursor.enter_object()?;
@@ -170,6 +184,9 @@ impl<'a> Facets<'a> {
     pub fn add_stats(&mut self, stats: &'a [u8]) -> json::Result<()> {
         for member in json::members(stats)? {
             let facet = text(&stats[member.start..=member.key_end], member.start)?;
+            if self.is_hidden(&facet) {
+                continue;
+            }
             let value = member.value(stats);
             let (mut min, mut max) = (None, None);
             for bound in json::members(value)? {

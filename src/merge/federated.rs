@@ -416,7 +416,7 @@ impl<'a> IndexFacets<'a> {
             for index in json::members(of_leg).map_err(|error| answer.error(error))? {
                 let is_of = |(_, of): &(usize, &FederatedIndex)| json::key_is(index.raw_key(of_leg), of.node_uid);
                 let Some((n, _)) = request.indexes.iter().enumerate().find(is_of) else { continue };
-                let facets = by_index[n].get_or_insert_with(Facets::default);
+                let facets = by_index[n].get_or_insert_with(|| Facets::of(request.indexes[n].facts));
                 let counted = index.value(of_leg);
                 // The statistics first: they tell numbers from strings.
                 let members = json::members(counted).map_err(|error| answer.error(error))?;

@@ -97,6 +97,8 @@ pub struct IndexFacts {
     pub ranking_rules: Vec<String>,
     /// In which order documents are pinned by search rules; `None` when none can be.
     pub pins: Option<Arc<PinOrder>>,
+    /// A facet that nodes count under `*` although the client has not made it one.
+    pub hidden_facet: Option<&'static str>,
 }
 
 impl IndexFacts {
@@ -110,6 +112,11 @@ impl IndexFacts {
     /// The order of pins, if hits show by which of them they are pinned.
     pub fn pins(&self) -> Option<Pins<'_>> {
         Some(Pins { order: self.pins.as_deref()?, key: self.shown_primary_key()? })
+    }
+
+    /// Whether a facet, by its name as JSON has it between the quotes, is none of the client's.
+    pub fn hides_facet(&self, raw_name: &[u8]) -> bool {
+        crate::reserved::is_reserved(raw_name) || self.hidden_facet.is_some_and(|hidden| hidden.as_bytes() == raw_name)
     }
 
     /// How many hits more than the page needs legs are asked for: see [`pins`].
@@ -129,6 +136,7 @@ impl Default for IndexFacts {
             displayed: None,
             ranking_rules: Vec::new(),
             pins: None,
+            hidden_facet: None,
         }
     }
 }

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use super::json::{self, Cursor, Member};
 use super::splice::{self, Hit, Visibility};
 use super::{IndexFacts, Leg, MergeError};
-use crate::reserved;
 
 /// The node's answer to the client's own search, which it was asked with the client's own paging. `query` is `q` as the client
 /// sent it, which the answer repeats; the node may have been given less of it.
@@ -24,6 +23,7 @@ fn written(body: &[u8], query: &str, visible: &Visibility, facts: &IndexFacts) -
         match &body[start + 1..key_end] {
             b"hits" => push_hits(body, &mut cursor, visible, &mut out)?,
             b"facetDistribution" => push_distribution(&body[cursor.skip_value()?], facts, &mut out)?,
+            b"facetStats" if facts.hidden_facet.is_some() => push_stats(&body[cursor.skip_value()?], facts, &mut out)?,
             b"query" => {
                 cursor.skip_value()?;
                 json::push_string(query, &mut out);
@@ -53,13 +53,28 @@ fn push_hits(body: &[u8], cursor: &mut Cursor, visible: &Visibility, out: &mut V
     Ok(())
 }
 
+/// `facetStats` without those that the client has not made facets.
+fn push_stats(stats: &[u8], facts: &IndexFacts, out: &mut Vec<u8>) -> json::Result<()> {
+    out.push(b'{');
+    let mut is_first = true;
+    for facet in json::members(stats)?.iter().filter(|facet| !facts.hides_facet(facet.raw_key(stats))) {
+        if !is_first {
+            out.push(b',');
+        }
+        is_first = false;
+        push_key(stats, facet, out);
+        out.extend_from_slice(facet.value(stats));
+    }
+    out.push(b'}');
+    Ok(())
+}
+
 /// Facets without Miroir's own, each cut off where the client's setting does: the node's is held high ([`IndexFacts`]), and its
 /// list, which is in the order of the client's setting, begins with what one of the client's length would have.
 fn push_distribution(distribution: &[u8], facts: &IndexFacts, out: &mut Vec<u8>) -> json::Result<()> {
     out.push(b'{');
     let mut is_first = true;
-    for facet in json::members(distribution)?.iter().filter(|facet| !reserved::is_reserved(facet.raw_key(distribution)))
-    {
+    for facet in json::members(distribution)?.iter().filter(|facet| !facts.hides_facet(facet.raw_key(distribution))) {
         if !is_first {
             out.push(b',');
         }

@@ -511,7 +511,7 @@ pub(super) fn write_answer(
 ) -> Result<Bytes, MergeError> {
     let total = total_hits(counted, request);
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
-    let mut facets = read_facets(counted)?;
+    let mut facets = read_facets(counted, facts)?;
     if let (Some(attribute), Paging::Page { .. }) = (request.distinct, request.paging) {
         facets.count_distinct_once(attribute);
     }
@@ -586,8 +586,8 @@ fn push_hits(answers: &[LegAnswer], page: &[Chosen], visible: &Visibility, out: 
     out.push(b']');
 }
 
-fn read_facets<'a>(answers: &[LegAnswer<'a>]) -> Result<Facets<'a>, MergeError> {
-    let mut facets = Facets::default();
+fn read_facets<'a>(answers: &[LegAnswer<'a>], facts: &IndexFacts) -> Result<Facets<'a>, MergeError> {
+    let mut facets = Facets::of(facts);
     for answer in answers {
         let of_leg = |error| MergeError::of_leg(answer.leg, error);
         if let Some(distribution) = answer.member(b"facetDistribution") {

@@ -17,7 +17,7 @@ pub fn not_filterable(filter: &Filter, filterable: &Value) -> Vec<String> {
 }
 
 /// A rule is a name, which covers what lies inside of it, or has patterns and features.
-fn covers(rule: &Value, attribute: &str) -> bool {
+pub fn covers(rule: &Value, attribute: &str) -> bool {
     match rule {
         Value::String(name) => {
             attribute.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
