@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, setpriority_process, Pid, Signal};
 use tokio::time::timeout;
 
 use super::tether;
@@ -33,6 +33,8 @@ pub(super) struct Program {
     pub hidden_environment: &'static [&'static str],
     /// File for what it prints; `None`: our standard error.
     pub log: Option<PathBuf>,
+    /// How far it lets others go first, from 0 to 19, as `nice` has it.
+    pub niceness: i32,
 }
 
 /// A process that was started. It is killed when dropped.
@@ -43,6 +45,14 @@ pub(super) struct Child {
     log: Option<PathBuf>,
     /// Set once its end was noticed.
     ended: Option<ExitStatus>,
+}
+
+/// Applies to all threads that the process is yet to start. Where the system does not allow it, all is the same but slower.
+fn give_way(name: &str, pid: u32, niceness: i32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if niceness > 0 && pid.is_some_and(|pid| setpriority_process(Some(pid), niceness).is_err()) {
+        log::debug!("{name} runs with the priority of all others");
+    }
 }
 
 impl Child {
@@ -69,6 +79,7 @@ impl Child {
         }
         let process = command.spawn().with_context(|| format!("cannot start {}", program.name))?;
         let pid = process.id().with_context(|| format!("{} ended at once", program.name))?;
+        give_way(&program.name, pid, program.niceness);
         Ok(Self { name: program.name.clone(), pid, process, log: program.log.clone(), ended: None })
     }
 

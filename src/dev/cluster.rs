@@ -23,6 +23,10 @@ const PROXY_START_PATIENCE: Duration = Duration::from_secs(30);
 const START_POLL: Duration = Duration::from_millis(30);
 /// How often a process is started again because its port was taken between our choice and its start.
 const PORT_ATTEMPTS: usize = 3;
+/// Nodes that index take all cores there are, and the proxy is a step of every request: it must not wait until they have had their
+/// turn. Measured on two cores: batches are acknowledged in half the time, and all of them are indexed sooner.
+const NODE_NICENESS: i32 = 5;
+
 /// Indexing threads of one of `nodes` nodes. They share this machine: more threads than cores would only take turns, and make
 /// every acknowledgement wait for its own.
 fn indexing_threads(nodes: u32) -> usize {
@@ -118,6 +122,7 @@ impl Cluster {
             // The generated file says everything; keys from outside are in it already.
             hidden_environment: &["MIROIR_"],
             log: (!self.plan.proxy_logs_to_stderr).then(|| self.folder.log_of("proxy")),
+            niceness: 0,
         })
     }
 
@@ -234,6 +239,7 @@ fn node_program(node: &Node, plan: &Plan, folder: &DataDir, key: &str) -> Progra
         ],
         hidden_environment: &["MEILI_"],
         log: Some(folder.log_of(&node.id)),
+        niceness: NODE_NICENESS,
     }
 }
 

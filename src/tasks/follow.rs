@@ -21,6 +21,12 @@ const QUESTION_WANTED_MAX: usize = 100;
 /// ... and up to so many filled with the oldest, which nodes run first. The rest goes around all others in turn,
 /// because a node that batches by index may finish a young task before an old one.
 const QUESTION_OLDEST_MAX: usize = 150;
+/// How many of the oldest, and of the others in turn, are asked for to see whether anything has happened at all: a node has to read
+/// and print each task that it is asked for.
+const PROBE_OLDEST_MAX: usize = 8;
+const PROBE_OTHERS_MAX: usize = 8;
+/// How long such probes may take the place of whole questions while nothing happens.
+const PROBING_MAX: Duration = Duration::from_millis(100);
 /// How long after a client's last question a task counts as waited for.
 pub const WANTED_FOR: Duration = Duration::from_secs(2);
 
@@ -49,6 +55,8 @@ struct NodeQueue {
     hot_until: Option<Instant>,
     /// Where the next turn around the others begins.
     turn_from: u32,
+    /// When it was last asked for all that one question may hold.
+    last_whole: Option<Instant>,
 }
 
 /// What a node said when it was asked for `asked`.
@@ -150,9 +158,10 @@ impl Following {
         owing.map(move |(node, queue)| (node, queue.is_hot(now)))
     }
 
-    /// The node tasks to ask `node` for, at most [`QUESTION_UIDS_MAX`].
-    pub fn question(&mut self, node: &NodeId, now: Instant) -> Vec<u32> {
-        self.nodes.get_mut(node).map(|queue| queue.question(now)).unwrap_or_default()
+    /// The node tasks to ask `node` for, at most [`QUESTION_UIDS_MAX`]. All that clients wait for are among them; of the others few if
+    /// the node's last answer had no news, and the last whole question is not long ago.
+    pub fn question(&mut self, node: &NodeId, now: Instant, had_news: bool) -> Vec<u32> {
+        self.nodes.get_mut(node).map(|queue| queue.question(now, had_news)).unwrap_or_default()
     }
 
     /// Tasks to which one of these answers matters, each with the node's task.
@@ -231,21 +240,28 @@ impl NodeQueue {
         self.hot_until.is_some_and(|until| now < until)
     }
 
-    fn question(&mut self, now: Instant) -> Vec<u32> {
+    fn question(&mut self, now: Instant, had_news: bool) -> Vec<u32> {
         self.wanted.retain(|_, asked_at| now.duration_since(*asked_at) < WANTED_FOR);
         let mut wanted: Vec<u32> = self.wanted.keys().copied().collect();
         wanted.sort_unstable();
         wanted.truncate(QUESTION_WANTED_MAX);
+        let is_whole = had_news || self.last_whole.is_none_or(|last| now.duration_since(last) >= PROBING_MAX);
+        let (oldest_end, end) = if is_whole {
+            self.last_whole = Some(now);
+            (QUESTION_OLDEST_MAX, QUESTION_UIDS_MAX)
+        } else {
+            (wanted.len() + PROBE_OLDEST_MAX, wanted.len() + PROBE_OLDEST_MAX + PROBE_OTHERS_MAX)
+        };
         let mut uids: BTreeSet<u32> = wanted.into_iter().collect();
         for (uid, _) in &self.open {
-            if uids.len() >= QUESTION_OLDEST_MAX {
+            if uids.len() >= oldest_end {
                 break;
             }
             uids.insert(*uid);
         }
         let others = self.open.range((self.turn_from, TaskUid(0))..).chain(self.open.iter());
         for (uid, _) in others.take(self.open.len()) {
-            if uids.len() >= QUESTION_UIDS_MAX {
+            if uids.len() >= end {
                 break;
             }
             uids.insert(*uid);
@@ -280,7 +296,7 @@ mod tests {
         assert!(!following.want(TaskUid(777), now), "the node is asked often already");
         let mut seen = BTreeSet::new();
         for _ in 0..25 {
-            let uids = following.question(&node, now);
+            let uids = following.question(&node, now, true);
             assert_eq!(uids.len(), QUESTION_UIDS_MAX);
             assert!(uids.contains(&777) && uids.contains(&0));
             seen.extend(uids);
@@ -289,6 +305,27 @@ mod tests {
         let later = now + WANTED_FOR;
         assert!(following.owing(later).all(|(_, hot)| !hot));
         assert!(following.want(TaskUid(3), later), "a client's question wakes the loop");
+    }
+
+    #[test]
+    fn while_nothing_happens_most_questions_are_for_few_and_all_are_reached_in_turn() {
+        let (node, start) = (NodeId::new("a"), Instant::now());
+        let mut following = following(1_000, start);
+        let _ = following.want(TaskUid(777), start);
+        let (mut seen, mut asked) = (BTreeSet::new(), Vec::new());
+        for n in 0..100 {
+            let uids = following.question(&node, start + n * Duration::from_millis(20), false);
+            assert!(uids.contains(&777) && uids.contains(&0));
+            asked.push(uids.len());
+            seen.extend(uids);
+        }
+        assert_eq!(asked[..6], [200, 17, 17, 17, 17, 200]);
+        assert_eq!(seen.len(), 1_000);
+        assert_eq!(
+            following.question(&node, start + Duration::from_millis(1_990), true).len(),
+            200,
+            "more may have ended"
+        );
     }
 
     #[test]

@@ -181,13 +181,13 @@ impl TaskRegistry {
             let due = pace.due(is_hot);
             if due <= now {
                 pace.is_asking = true;
-                due_now.push(node.clone());
+                due_now.push((node.clone(), pace.had_news));
             } else {
                 next_due = Some(next_due.map_or(due, |next| next.min(due)));
             }
         }
-        for node in due_now {
-            let asked = following.question(&node, now);
+        for (node, had_news) in due_now {
+            let asked = following.question(&node, now, had_news);
             self.counters.node_requests.fetch_add(1, Ordering::Relaxed);
             asking.push(Box::pin(ask(nodes.clone(), node, asked)));
         }
