@@ -2,10 +2,11 @@
 
 mod support;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{json, Value};
-use support::{make_alias_of_several, wait_until, Client, Fleet, FleetOptions, TASK_PATIENCE};
+use support::{make_alias_of_several, programs, wait_until, Client, Fleet, FleetOptions, TASK_PATIENCE};
 
 const ON: &str = "  ttl: { enabled: true, sweep_interval_s: 1 }\n";
 const OFF: &str = "  ttl: { enabled: false, sweep_interval_s: 1 }\n";
@@ -162,7 +163,16 @@ fn where_ttl_is_off_the_field_is_like_any_other() {
 
 #[test]
 fn an_index_from_before_is_made_ready_when_ttl_is_switched_on_and_forgets_it_when_it_is_off_again() {
-    let mut fleet = fleet(OFF);
+    made_ready_and_forgotten("");
+}
+
+#[test]
+fn an_index_from_before_is_made_ready_on_one_node_after_another_where_settings_are_changed_so() {
+    made_ready_and_forgotten("  settings_broadcast: { strategy: sequential }\n");
+}
+
+fn made_ready_and_forgotten(settings: &str) {
+    let mut fleet = fleet(&format!("{OFF}{settings}"));
     let client = fleet.client().clone();
     client.succeed(client.put("/indexes/i/settings/filterable-attributes", json!(["a"])));
     let documents = json!([{ "id": 1, "a": 1, EXPIRES: 5 }, { "id": 2, "a": 1, EXPIRES: "5" }, { "id": 3, "a": 1 }]);
@@ -276,6 +286,16 @@ fn a_policy_of_an_index_goes_before_the_configuration_and_stays_with_its_documen
     assert_eq!((&of("c")["enabled"], &of("a")["enabled"]), (&json!(false), &json!(true)));
     await_sweeps(&fleet);
     assert_eq!(total(&client, "c"), 20);
+
+    let ctl = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(programs().join("miroir-ctl"));
+        command.args(["--url", &fleet.url]).env("MIROIR_ADMIN_API_KEY", Fleet::secrets()[1]).args(arguments);
+        let output = command.output().expect("miroir-ctl starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    assert_eq!(ctl(&["ttl", "set", "c", "--enabled", "false", "--sweep-interval-s", "9"])["sweep_interval_s"], 9);
+    assert_eq!(ctl(&["ttl", "get", "c"]), of("c"));
 
     // A few at a time, by an alias' name.
     fleet.admin().put("/_miroir/aliases/one", json!({ "target": "c" })).expect_status(201);
@@ -410,4 +430,32 @@ fn what_should_have_been_deleted_by_the_sweep_before_the_last_is_shown_to_nobody
         (0..3).map(|n| held(&fleet, n, "i").len()).sum::<usize>() == 2
     });
     wait_until("nothing is overdue any more", TASK_PATIENCE, || overdue() == 0.0);
+}
+
+#[test]
+fn a_client_that_deletes_by_filter_all_the_time_keeps_no_expired_document_alive() {
+    let fleet = fleet(ON);
+    let client = fleet.client();
+    client.succeed(client.put("/indexes/i/settings/filterable-attributes", json!(["kind"])));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let accepted = client.post("/indexes/i/documents/delete", json!({ "filter": "kind = none" }));
+                accepted.expect_status(202);
+            }
+        });
+        let documents: Value = (0..30).map(|id| json!({ "id": id, EXPIRES: 5 })).collect();
+        client.post("/indexes/i/documents", documents).expect_status(202);
+        let swept = || fleet.metric("miroir_ttl_deleted_documents_total", "") >= 30.0;
+        let started = Instant::now();
+        while !swept() && started.elapsed() < TASK_PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(swept(), "they are not deleted");
+    });
+    fleet.await_tasks();
+    assert_eq!(fleet.metric("miroir_ttl_sweeps_total", "failed"), 0.0);
+    assert!((0..3).all(|n| held(&fleet, n, "i").is_empty()));
 }

@@ -225,7 +225,8 @@ fn expired_in(leg: &Leg, primary_key: &str, now_ms: i64) -> Vec<Expired> {
 /// Deletes those of the documents that nobody has written to since the watch began, and says how many; `None` if that may be any.
 async fn delete(app: &App, index: &Index, watch: &Watch, expired: &[Expired]) -> Result<Option<usize>, ApiError> {
     let hashes: Vec<u64> = expired.iter().map(|document| document.hash).collect();
-    let Some((turn, places)) = watch.turn_of_untouched(&hashes) else { return Ok(None) };
+    let deadline = Instant::now() + app.request_timeout();
+    let Some((turn, places)) = watch.turn_of_untouched(&hashes, deadline).await? else { return Ok(None) };
     if places.is_empty() {
         return Ok(Some(0));
     }

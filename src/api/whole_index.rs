@@ -32,7 +32,7 @@ const SWAP_POLL: Duration = Duration::from_millis(10);
 pub async fn turn(app: &App, uid: &IndexUid, scope: Scope<'_>) -> Result<Turn, ApiError> {
     let deadline = Instant::now() + app.request_timeout();
     let turn = app.order.turn(uid, scope, deadline).await?;
-    while matches!(scope, Scope::Whole) && app.cluster.snapshot().is_being_vacated(uid) {
+    while !matches!(scope, Scope::Keys(_)) && app.cluster.snapshot().is_being_vacated(uid) {
         if Instant::now() >= deadline {
             let message = format!("The index `{uid}` is still being swapped or renamed; come back later.");
             return Err(ApiError::new(Code::MiroirTooBusy, message));
@@ -264,7 +264,7 @@ pub async fn create_index_for_us(
 
 pub async fn delete_all(app: &App, uid: &IndexUid, request: &Request<'_>) -> Result<Answer, ApiError> {
     let custom_metadata = custom_metadata(request)?;
-    let turn = turn(app, uid, Scope::Whole).await?;
+    let turn = turn(app, uid, Scope::Deletion).await?;
     // Meilisearch names neither ids nor a filter here.
     let details = |deleted: Option<u64>| json!({ "deletedDocuments": deleted });
     let Some(index) = app.index_for_writes(uid) else {
@@ -293,7 +293,7 @@ pub async fn delete_by_filter(
     }
     // Meilisearch shows the filter as JSON, so a text stands in quotes within the text.
     let original = filter.to_string();
-    let turn = turn(app, uid, Scope::Whole).await?;
+    let turn = turn(app, uid, Scope::Deletion).await?;
     let Some(index) = app.index_for_writes(uid) else {
         let details = deletion_details(0, Some(&original), Some(0));
         return index_missing(app, request, uid, TaskKind::DocumentDeletion, details).await;

@@ -16,8 +16,10 @@ use crate::error::{ApiError, Code};
 pub enum Scope<'a> {
     /// Documents, by [`Shard::hash_of_key`](crate::cluster::Shard::hash_of_key). A collision makes a write wait in vain, no more.
     Keys(&'a [u64]),
-    /// Everything: settings, deletion by filter, creation.
+    /// Everything: settings, edition, creation.
     Whole,
+    /// Everything, of which some documents are deleted and nothing is written.
+    Deletion,
 }
 
 /// Documents that one watch notes at most, 8 bytes each and as much again for the table: about a minute of the fastest writing.
@@ -48,7 +50,7 @@ impl Book {
     }
 }
 
-/// What has been written since a watch began.
+/// What has been written since a watch began. Deletions write nothing.
 #[derive(Default)]
 struct Watched {
     keys: HashSet<u64>,
@@ -63,7 +65,8 @@ impl Watched {
                 self.keys.extend(keys);
                 self.is_all = self.keys.len() > WATCHED_KEYS_MAX;
             }
-            _ => self.is_all = true,
+            Scope::Keys(_) | Scope::Deletion => {}
+            Scope::Whole => self.is_all = true,
         }
         if self.is_all {
             self.keys = HashSet::new();
@@ -116,7 +119,7 @@ impl WriteOrder {
         book.next_ticket += 1;
         let mut earlier: HashSet<u64> = book.last_whole.into_iter().collect();
         let keys = match scope {
-            Scope::Whole => {
+            Scope::Whole | Scope::Deletion => {
                 earlier.extend(book.under_way.keys());
                 book.last_whole = Some(ticket);
                 book.last_of_key.clear();
@@ -152,28 +155,40 @@ impl WriteOrder {
         let watch = Watch { order: self.clone(), index_uid: index_uid.clone() };
         match tokio::time::timeout_at(deadline, join_all(earlier)).await {
             Ok(_) => Ok(Some(watch)),
-            Err(_) => {
-                let message = format!("Earlier writes to index `{index_uid}` have not ended in time.");
-                Err(ApiError::new(Code::MiroirTooBusy, message))
-            }
+            Err(_) => Err(earlier_not_ended(index_uid)),
         }
     }
 }
 
 impl Watch {
     /// A turn for those of the documents that have not been written to since the watch began, with their places in `keys`; `None`
-    /// if any may have been. Whoever writes to them from now on waits for the turn.
-    pub fn turn_of_untouched(&self, keys: &[u64]) -> Option<(Turn, Vec<usize>)> {
+    /// if any may have been. Whoever writes to them from now on waits for the turn, which itself waits for deletions under way;
+    /// `miroir_too_busy` at `deadline`.
+    pub async fn turn_of_untouched(
+        &self,
+        keys: &[u64],
+        deadline: Instant,
+    ) -> Result<Option<(Turn, Vec<usize>)>, ApiError> {
+        let Some((turn, places, earlier)) = self.enter_untouched(keys) else { return Ok(None) };
+        match tokio::time::timeout_at(deadline, join_all(earlier)).await {
+            Ok(_) => Ok(Some((turn, places))),
+            Err(_) => Err(earlier_not_ended(&self.index_uid)),
+        }
+    }
+
+    fn enter_untouched(&self, keys: &[u64]) -> Option<(Turn, Vec<usize>, Vec<Ended>)> {
         let mut books = books(&self.order.books);
         let book = books.get_mut(&self.index_uid)?;
         let watched = book.watched.as_ref().filter(|watched| !watched.is_all)?;
         let places: Vec<usize> = (0..keys.len()).filter(|&at| !watched.keys.contains(&keys[at])).collect();
         let untouched: Vec<u64> = places.iter().map(|&at| keys[at]).collect();
-        let scope = Scope::Keys(&untouched);
-        let (turn, earlier) = self.order.take_place(book, &self.index_uid, scope);
-        debug_assert!(earlier.is_empty(), "what came before the watch has ended, and what came since touches others");
-        Some((turn, places))
+        let (turn, earlier) = self.order.take_place(book, &self.index_uid, Scope::Keys(&untouched));
+        Some((turn, places, earlier))
     }
+}
+
+fn earlier_not_ended(index_uid: &IndexUid) -> ApiError {
+    ApiError::new(Code::MiroirTooBusy, format!("Earlier writes to index `{index_uid}` have not ended in time."))
 }
 
 impl Drop for Watch {
@@ -288,13 +303,18 @@ mod tests {
         drop(order.turn(&uid("movies"), Scope::Keys(&[2]), later()).await.unwrap());
         let under_way = order.turn(&uid("movies"), Scope::Keys(&[3]), later()).await.unwrap();
         drop(order.turn(&uid("books"), Scope::Whole, later()).await.unwrap());
-        let (turn, places) = watch.turn_of_untouched(&[1, 2, 3, 4]).unwrap();
+        // What only deletes has moved no end, but it goes first.
+        let deletion = order.enter(&uid("movies"), Scope::Deletion).0;
+        let soon = Instant::now() + Duration::from_millis(1);
+        assert!(watch.turn_of_untouched(&[1, 4], soon).await.is_err());
+        drop(deletion);
+        let (turn, places) = watch.turn_of_untouched(&[1, 2, 3, 4], later()).await.unwrap().unwrap();
         assert_eq!(places, [0, 3]);
         assert!(!is_free(&order, "movies", Scope::Keys(&[4])).await, "whoever comes now waits for the turn");
         assert!(is_free(&order, "movies", Scope::Keys(&[2])).await);
         drop((turn, under_way));
         assert!(is_free(&order, "movies", Scope::Whole).await);
-        assert!(watch.turn_of_untouched(&[7]).is_none(), "any document may have been written");
+        assert!(watch.turn_of_untouched(&[7], later()).await.unwrap().is_none(), "any document may have been written");
         drop(watch);
         assert!(books(&order.books).is_empty(), "nothing is kept of indexes that nobody watches or writes to");
     }
