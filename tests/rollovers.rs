@@ -220,7 +220,7 @@ fn documents_keep_flowing_while_indexes_give_way() {
                 assert!(total >= before, "what has been indexed is found: {total}, {before}");
             }
         });
-        wait_until("indexes have given way", TASK_PATIENCE, || series(&admin).len() >= 6);
+        wait_until("indexes have given way", TASK_PATIENCE, || series(&admin).len() >= 4);
         is_over.store(true, Ordering::Relaxed);
     });
     fleet.await_tasks();
@@ -232,7 +232,7 @@ fn documents_keep_flowing_while_indexes_give_way() {
         assert_eq!(task["status"], "succeeded", "{task}");
         tasks.insert(task["indexUid"].as_str().expect("an index").to_owned());
     }
-    assert!(tasks.len() >= 5, "writes went to {tasks:?}");
+    assert!(tasks.len() >= 3, "writes went to {tasks:?}");
     let expected: BTreeMap<u64, u64> = taken.into_iter().flat_map(|(_, ids)| ids.map(|id| (id, 1))).collect();
     assert_eq!(found(client, "all-logs"), expected);
 }
