@@ -18,7 +18,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::index_read::IndexRead;
-use super::query_words::{splits_as_usual, stop_words, QueryWords, Split, Stage};
+use super::multi_search::PATH;
+use super::query_words::{splits_as_usual, stop_words, CountQuery, QueryWords, Split, Stage};
 use super::read_kinds::{COUNT, SEARCH};
 use super::search::merged;
 use super::search_request::{SearchRequest, Supplement};
@@ -155,12 +156,17 @@ impl WordCounts {
         words: &QueryWords<'_>,
     ) -> Result<Option<Self>, ApiError> {
         let path = &index_path(read.index, "/search");
+        let index = read.index.node_uid.as_str();
         let restricted = &AtomicBool::new(false);
         let queries = words.count_queries();
         let reads = queries.iter().map(|query| async move {
             let request_for = |shards: Option<&[Shard]>| {
                 restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
-                NodeRequest::json(Method::POST, path.clone(), search.count_body(query, shards))
+                let (path, body) = match query {
+                    CountQuery::One { query, split } => (path.as_str(), search.count_body(query, *split, shards)),
+                    CountQuery::Several(queries) => (PATH, search.count_any_body(queries, index, shards)),
+                };
+                NodeRequest::json(Method::POST, path, body)
             };
             read.legs(COUNT, request_for).await
         });
@@ -172,7 +178,8 @@ impl WordCounts {
         for (word, counted) in words.iter().enumerate() {
             for (n, leg) in counted.iter().enumerate() {
                 let counted = Counted::read(leg)?;
-                if queries[word].split == Split::Uncertain && !counted.shows_one_word() {
+                let is_uncertain = matches!(queries[word], CountQuery::One { split: Split::Uncertain, .. });
+                if is_uncertain && !counted.shows_one_word() {
                     return Ok(None);
                 }
                 by_leg[n][word] = counted.estimated_total_hits;

@@ -60,12 +60,13 @@ pub enum Split {
     Uncertain,
 }
 
-/// A search that counts the documents that have a word.
+/// The searches that count the documents that have a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CountQuery {
-    pub query: String,
-    /// If uncertain, the query has no other words.
-    pub split: Split,
+pub enum CountQuery {
+    /// Its matches under the strategy `last` are those documents. If uncertain, it has no other words.
+    One { query: String, split: Split },
+    /// All their matches under the strategy `all` are, each document once.
+    Several(Vec<String>),
 }
 
 /// One way of dropping words: a search for all of the rest.
@@ -161,23 +162,45 @@ impl<'q> QueryWords<'q> {
         (is_open && terms > 0).then_some((word, terms))
     }
 
+    fn is_certain(&self, part: usize) -> bool {
+        self.parts[part].kind == Kind::Word(Split::Certain)
+    }
+
     pub fn word_count(&self) -> usize {
         self.words().count()
     }
 
-    /// For each word a query whose matches under the strategy `last` are the documents that count as having that word. It goes
-    /// on with the words that follow, because the word written as one with those counts too, and `last` finds just that: the
-    /// first word alone or written as one with others. (As one with words before it, it is not counted.)
+    /// For each word what counts the documents that have it. Those count too that have it written as one word with two neighbours
+    /// at most. Where none stands before it, the strategy `last` finds just that in a query that goes on with the words that
+    /// follow: the first word alone or written as one with others. Else the word is asked for with each row of neighbours that
+    /// it may be written as one with: whoever has all words of a row, or as one some of them, has this word in it.
     pub fn count_queries(&self) -> Vec<CountQuery> {
-        let query_of = |first: usize| {
-            let is_certain = |part: &&Part| part.kind == Kind::Word(Split::Certain);
-            let run = self.parts[first..].iter().take(NGRAM_WORDS_MAX).take_while(is_certain).count();
-            let last = first + run.saturating_sub(1);
-            let tail = if last + 1 == self.parts.len() { self.tail } else { " " };
-            let query = format!("{}{tail}", &self.query[self.parts[first].range.start..self.parts[last].range.end]);
-            CountQuery { query, split: if run > 0 { Split::Certain } else { Split::Uncertain } }
+        let query_of = |word: usize| {
+            let rows = self.rows_with(word);
+            if rows.iter().any(|row| row.start < word) {
+                return CountQuery::Several(rows.iter().map(|row| self.text_of(row)).collect());
+            }
+            let split = if self.is_certain(word) { Split::Certain } else { Split::Uncertain };
+            // The last row is the longest of those that begin with the word.
+            CountQuery::One { query: rows.last().map(|row| self.text_of(row)).unwrap_or_default(), split }
         };
         self.words().map(query_of).collect()
+    }
+
+    /// The rows of neighbouring parts that have a word in them and may be written as one word; the word alone is one too.
+    fn rows_with(&self, word: usize) -> Vec<Range<usize>> {
+        let is_joinable = |row: &Range<usize>| row.len() == 1 || row.clone().all(|part| self.is_certain(part));
+        let starts = word.saturating_sub(NGRAM_WORDS_MAX - 1)..=word;
+        let ends = word + 1..=(word + NGRAM_WORDS_MAX).min(self.parts.len());
+        let rows = starts.flat_map(|start| ends.clone().map(move |end| start..end));
+        rows.filter(|row| row.len() <= NGRAM_WORDS_MAX).filter(is_joinable).collect()
+    }
+
+    /// A row of parts as the query has it. Only at the query's end the last word may be the beginning of another.
+    fn text_of(&self, row: &Range<usize>) -> String {
+        let (first, last) = (&self.parts[row.start], &self.parts[row.end - 1]);
+        let tail = if row.end == self.parts.len() { self.tail } else { " " };
+        format!("{}{tail}", &self.query[first.range.start..last.range.end])
     }
 
     /// Words (0 is the first) in the groups in which they are dropped, from the number of documents that have each. Words that

@@ -4,10 +4,15 @@ fn split(query: &str) -> Option<QueryWords<'_>> {
     QueryWords::split(query, &HashSet::from(["the".to_owned()]))
 }
 
+/// What counts each word, alternatives parted by `|`.
 fn counted(query: &str) -> Vec<String> {
-    let queries = split(query).unwrap().count_queries();
-    assert!(queries.iter().all(|count| count.split == Split::Certain));
-    queries.into_iter().map(|count| count.query).collect()
+    let queries = split(query).unwrap().count_queries().into_iter();
+    let shown = queries.map(|count| match count {
+        CountQuery::One { query, split: Split::Certain } => query,
+        CountQuery::One { query, split: Split::Uncertain } => format!("?{query}"),
+        CountQuery::Several(queries) => queries.join("|"),
+    });
+    shown.collect()
 }
 
 /// Queries of all stages with their matching words, the separators that shift positions shown as `^`.
@@ -78,22 +83,40 @@ fn phrases_and_negative_words_are_in_every_stage() {
 
 #[test]
 fn words_are_parted_as_meilisearch_parts_them() {
-    assert_eq!(counted("saint-denis l'aquila"), ["saint-denis l ", "denis l'aquila", "l'aquila", "aquila"]);
-    assert_eq!(counted("a - b"), ["a - b", "b"], "a minus with a space behind it is none");
-    assert_eq!(counted("a --b"), ["a --b", "b"]);
+    assert_eq!(counted("l'aquila"), ["l'aquila", "l'aquila|aquila"]);
+    assert_eq!(counted("a - b"), ["a - b", "a - b|b"], "a minus with a space behind it is none");
+    assert_eq!(counted("a --b"), ["a --b", "a --b|b"]);
     assert_eq!(
         counted("the a the b the"),
-        ["a ", "b the", "the"],
+        ["a ", "b the", "b the|the"],
         "only at the very end may `the` be the start of a word"
     );
-    assert_eq!(counted("Köln Αθήνα Москва 42"), ["Köln Αθήνα Москва ", "Αθήνα Москва 42", "Москва 42", "42"]);
+    assert_eq!(
+        counted("Köln Αθήνα 42"),
+        ["Köln Αθήνα 42", "Köln Αθήνα |Köln Αθήνα 42|Αθήνα |Αθήνα 42", "Köln Αθήνα 42|Αθήνα 42|42"]
+    );
+}
+
+#[test]
+fn a_word_counts_with_all_that_it_is_written_as_one_with() {
+    assert_eq!(
+        counted("a b c d e "),
+        [
+            "a b c ",
+            "a b |a b c |b |b c |b c d ",
+            "a b c |b c |b c d |c |c d |c d e ",
+            "b c d |c d |c d e |d |d e ",
+            "c d e |d e |e "
+        ]
+    );
+    assert_eq!(counted(r#"a "b" c d"#), ["a ", "c d", "c d|d"], "a phrase is nobody's neighbour");
 }
 
 #[test]
 fn behind_ten_words_nothing_is_read() {
     let query = "a b c d e f g h i j k -l";
     let counts = counted(query);
-    assert_eq!((counts.len(), counts[9].as_str()), (10, "j "));
+    assert_eq!((counts.len(), counts[9].as_str()), (10, "h i j |i j |j "));
     assert_eq!(stages(query, &[1, 1, 1, 1, 1, 1, 1, 1, 1, 1]), expected(&[("a b c d e f g h i j ", 1)]));
 }
 
@@ -108,11 +131,9 @@ fn what_may_be_parted_otherwise_is_left_to_the_nodes() {
 
 #[test]
 fn words_that_may_be_several_are_counted_alone() {
-    let certain = |query: &str| CountQuery { query: query.to_owned(), split: Split::Certain };
-    let uncertain = |query: &str| CountQuery { query: query.to_owned(), split: Split::Uncertain };
     assert_eq!(
-        split("big blue 東京 tower camelCase").unwrap().count_queries(),
-        [certain("big blue "), certain("blue "), uncertain("東京 "), certain("tower "), uncertain("camelCase")]
+        counted("big blue 東京 tower camelCase"),
+        ["big blue ", "big blue |blue ", "?東京 ", "tower ", "?camelCase"]
     );
 }
 

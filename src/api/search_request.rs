@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::client_filter::ClientFilter;
 use super::members::{raw, Members};
-use super::query_words::{CountQuery, Split};
+use super::query_words::Split;
 use super::search_query_string;
 use crate::cluster::Shard;
 use crate::merge::exactness::{self, Denied};
@@ -301,9 +301,8 @@ impl SearchRequest {
 
     /// Body of a search that counts the documents that have the first word of a query, whatever the client filters by; for an
     /// uncertain word, with one hit whose details tell how many words it is.
-    pub fn count_body(&self, CountQuery { query, split }: &CountQuery, shards: Option<&[Shard]>) -> Bytes {
-        let mut body = Members::default();
-        body.set("q", &query.as_str().into());
+    pub fn count_body(&self, query: &str, split: Split, shards: Option<&[Shard]>) -> Bytes {
+        let mut body = self.counting(query, "last", shards);
         match split {
             Split::Certain => body.set("limit", &0.into()),
             Split::Uncertain => {
@@ -312,13 +311,31 @@ impl SearchRequest {
                 body.set("attributesToRetrieve", &serde_json::Value::Array(Vec::new()));
             }
         }
-        body.set("matchingStrategy", &"last".into());
+        body.over(&Members::default())
+    }
+
+    /// Body of a federated search that counts the documents that have all words of any of these queries, whatever the client
+    /// filters by.
+    pub fn count_any_body(&self, queries: &[String], index: &str, shards: Option<&[Shard]>) -> Bytes {
+        let searches = queries.iter().map(|query| {
+            let mut search = self.counting(query, "all", shards);
+            search.set("indexUid", &index.into());
+            search
+        });
+        federated_without_hits(searches)
+    }
+
+    /// A search for other words in the attributes that the client searches in.
+    fn counting(&self, query: &str, strategy: &str, shards: Option<&[Shard]>) -> Members {
+        let mut body = Members::default();
+        body.set("q", &query.into());
+        body.set("matchingStrategy", &strategy.into());
         if let Some(shards) = shards {
             body.set("filter", &super::restriction::restrict(serde_json::Value::Null, shards));
         }
         let fields = self.members.0.iter().filter(|(name, _)| name == "attributesToSearchOn").cloned();
         body.0.extend(fields);
-        body.over(&Members::default())
+        body
     }
 
     pub fn paging(&self) -> Paging {
@@ -651,6 +668,19 @@ impl SearchRequest {
             visible,
         }
     }
+}
+
+/// Body of a federated search that shows no hits: a node counts each document once that any of the searches finds.
+fn federated_without_hits(searches: impl Iterator<Item = Members>) -> Bytes {
+    let mut body = b"{\"federation\":{\"limit\":0},\"queries\":[".to_vec();
+    for (n, search) in searches.enumerate() {
+        if n > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&search.over(&Members::default()));
+    }
+    body.extend_from_slice(b"]}");
+    body.into()
 }
 
 /// What a merge must know that the legs' answers do not say.

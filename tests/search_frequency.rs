@@ -1,0 +1,48 @@
+//! Words that the matching strategy `frequency` drops, a cluster drops as one server with all documents would.
+
+mod support;
+
+use serde_json::{json, Value};
+use support::Both;
+
+/// Words that some texts write as one: `sun` (30 texts), `flower` (40), `sunflower` (15), `garden` (44).
+fn texts() -> Vec<Value> {
+    let text = |n: usize| match n {
+        0..30 => "sun",
+        30..70 => "flower",
+        70..85 => "sunflower",
+        85..125 => "garden",
+        125..129 => "garden sunflower",
+        _ => "nothing of it",
+    };
+    (0..150).map(|n| json!({ "id": n, "text": text(n), "size": n * 77 % 150, "part": n % 2 })).collect()
+}
+
+fn settings() -> Value {
+    json!({
+        "searchableAttributes": ["text"],
+        "filterableAttributes": ["part"],
+        // No two texts rank alike.
+        "rankingRules": ["words", "typo", "size:desc"],
+    })
+}
+
+#[track_caller]
+fn found_alike(both: &Both, body: Value) {
+    let mut body = body;
+    body["matchingStrategy"] = "frequency".into();
+    let [got, expected] = both.post("/indexes/i/search", &body);
+    for member in ["estimatedTotalHits", "totalHits", "totalPages", "hits"] {
+        assert_eq!(got.body[member], expected.body[member], "{member} for {body}");
+    }
+}
+
+/// `flower` is in fewer texts than `sun` or `sunflower` together, until it counts with `sunflower` too.
+#[test]
+fn a_word_counts_with_those_before_it_that_it_is_written_as_one_with() {
+    let both = Both::with(settings(), texts());
+    for query in ["sun flower", "sun flower ", "sun garden flower", "Sun Flower garden", "garden sun flower "] {
+        found_alike(&both, json!({ "q": query, "limit": 150 }));
+        found_alike(&both, json!({ "q": query, "page": 2, "hitsPerPage": 20, "attributesToSearchOn": ["text"] }));
+    }
+}
