@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::{try_join3, try_join_all};
 use http::Method;
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,8 +41,11 @@ pub enum Plan {
 pub struct StagedSearch {
     pub search: Box<SearchRequest>,
     pub stages: Vec<(StageWords, SearchRequest)>,
-    /// Finds whatever is found, for totals and facets.
-    pub counts: Box<SearchRequest>,
+    /// Finds whatever is found, unless only `found` does: totals and facets are its then. Asked for its members in any case if the
+    /// client wants facets.
+    pub counts: Option<Box<SearchRequest>>,
+    /// What finds whatever is found together, where it takes several searches: see [`QueryWords::found_queries`].
+    found: Vec<String>,
 }
 
 /// Decides how a search is put to the nodes; for other matching strategies, as it is.
@@ -72,13 +75,18 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
         return as_asked(search.with_strategy("last"));
     }
     let mut stages = words.stages(&groups, &sums);
+    let mut found = words.found_queries(&groups);
     if search.paging().positions(facts.max_total_hits).end == 0 {
         // Only totals are asked for.
         stages.drain(..stages.len() - 1);
     }
     let search = search.with_key(key);
-    let finds_all = stages.last().map(|stage| stage.count_query.clone()).unwrap_or_default();
-    let counts = search.clone().for_words(finds_all).for_counts();
+    let counts = search.clone().for_words(found[0].clone()).for_counts();
+    if found.len() == 1 || search.distinct_attribute(&facts).is_some() {
+        // Of federated searches totals do not say how many hits have different values.
+        found.clear();
+    }
+    let counts = (found.is_empty() || search.has_facets()).then(|| Box::new(counts));
     let without_facets = search.clone().without_facets();
     let as_search = |Stage { query, dropped, matching, max, .. }| {
         let stage = without_facets.clone();
@@ -86,34 +94,48 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
         (StageWords { matching, max, order, dropped: dropped as u64 }, stage)
     };
     let stages = stages.into_iter().map(as_search).collect();
-    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts: Box::new(counts) }))
+    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts, found }))
 }
 
 /// Puts all stages to the nodes at once, and merges what comes back.
-pub async fn answer(
-    read: &IndexRead<'_>,
-    StagedSearch { search, stages, counts }: StagedSearch,
-) -> Result<Answer, ApiError> {
+pub async fn answer(read: &IndexRead<'_>, staged: StagedSearch) -> Result<Answer, ApiError> {
     let facts = &facts::of(read.snapshot, read.index);
     let path = &index_path(read.index, "/search");
     let ask = &|search: &SearchRequest, shards: Option<&[Shard]>| {
         NodeRequest::json(Method::POST, path.clone(), search.leg_body(shards, facts))
     };
+    let StagedSearch { search, stages, counts, .. } = &staged;
     let reads = stages.iter().map(|(words, stage)| async move {
         let (legs, missing) = read.legs(SEARCH, |shards: Option<&[Shard]>| ask(stage, shards)).await?;
         Ok::<_, ApiError>(((*words, legs), missing))
     });
-    let counted = read.legs(SEARCH, |shards: Option<&[Shard]>| ask(&counts, shards));
-    let (stages, (counted, uncounted)) = try_join(try_join_all(reads), counted).await?;
+    let counted = async {
+        let Some(counts) = counts else { return Ok(None) };
+        read.legs(SEARCH, |shards: Option<&[Shard]>| ask(counts, shards)).await.map(Some)
+    };
+    let (stages, counted, found) = try_join3(try_join_all(reads), counted, staged.found(read)).await?;
     let (stages, mut missing): (Vec<_>, Vec<_>) = stages.into_iter().unzip();
-    missing.push(uncounted);
+    let (counted, uncounted) = counted.unzip();
+    let (found, unfound) = found.unzip();
+    missing.extend(uncounted.into_iter().chain(unfound));
     let missing: HashSet<Shard> = missing.into_iter().flatten().collect();
     let mut missing: Vec<Shard> = missing.into_iter().collect();
     missing.sort_unstable();
-    let legs: Vec<&[Leg]> = stages.iter().map(|(_, legs)| legs.as_slice()).collect();
-    let supplement = supplement::of_stages(read, &search, &legs, facts).await?;
-    let supplement = Supplement { counted: Some(counted), ..supplement };
+    let supplement = supplement::of_stages(read, search, &stages, facts).await?;
+    let supplement = Supplement { counted, found, ..supplement };
     merged(search.merge_stages(&stages, facts, &supplement), &missing)
+}
+
+impl StagedSearch {
+    /// The answers to what finds whatever is found, with the shards that they lack; `None` where one search of the others does.
+    pub async fn found(&self, read: &IndexRead<'_>) -> Result<Option<(Vec<Leg>, Vec<Shard>)>, ApiError> {
+        if self.found.is_empty() {
+            return Ok(None);
+        }
+        let body = |shards: Option<&[Shard]>| self.search.found_body(&self.found, read.index, shards);
+        let request_for = |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, PATH, body(shards));
+        read.legs(COUNT, request_for).await.map(Some)
+    }
 }
 
 /// In how many documents the words are.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::{try_join3, try_join_all};
+use futures_util::future::{try_join, try_join3, try_join_all};
 use http::Method;
 use serde_json::value::RawValue;
 use serde_json::Value;
@@ -249,7 +249,7 @@ impl Planned<'_> {
         match &self.plan {
             frequency::Plan::OneSearch(search) => vec![search],
             frequency::Plan::Stages(staged) => {
-                staged.stages.iter().map(|(_, search)| search).chain([&*staged.counts]).collect()
+                staged.stages.iter().map(|(_, search)| search).chain(staged.counts.as_deref()).collect()
             }
         }
     }
@@ -263,12 +263,13 @@ impl Planned<'_> {
                 search.merge(&legs, &self.facts, &supplement)
             }
             frequency::Plan::Stages(staged) => {
-                let counted = answers.pop();
-                let legs: Vec<&[Leg]> = answers.iter().map(Vec::as_slice).collect();
-                let supplement = supplement::of_stages(read, &staged.search, &legs, &self.facts).await?;
-                let supplement = Supplement { counted, ..supplement };
+                let counted = staged.counts.as_ref().and_then(|_| answers.pop());
                 let words = staged.stages.iter().map(|(words, _)| *words);
                 let stages: Vec<(StageWords, Vec<Leg>)> = words.zip(answers).collect();
+                let supplement = supplement::of_stages(read, &staged.search, &stages, &self.facts);
+                let (supplement, found) = try_join(supplement, staged.found(read)).await?;
+                // What it lacks the other answers lack too, or the node has failed since.
+                let supplement = Supplement { counted, found: found.map(|(legs, _missing)| legs), ..supplement };
                 staged.search.merge_stages(&stages, &self.facts, &supplement)
             }
         }

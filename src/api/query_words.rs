@@ -5,7 +5,7 @@
 //! group; the last group stays, unless a phrase does. A document is ranked by how many words had to be dropped for it.
 //! Dropping some word of a group requires that all groups before it are dropped whole.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use serde_json::Value;
@@ -17,6 +17,8 @@ const NGRAM_WORDS_MAX: usize = 3;
 /// With more ways of dropping words than this, only those are asked for that drop whole groups: each is a search on every node.
 /// Five words make at most sixteen.
 const STAGES_MAX: usize = 16;
+/// Of rare words that are in equally many documents, as many ways of writing them as one with their neighbours are asked for.
+const FOUND_QUERIES_MAX: usize = 16;
 /// Stands for dropped words between others where hits are only counted: a hard separator, so that the words around it are no
 /// neighbours.
 const GAP: &str = " ! ";
@@ -76,8 +78,6 @@ pub struct Stage {
     pub query: String,
     /// How many words are dropped.
     pub dropped: usize,
-    /// Finds the same with the strategy `all`, ranked otherwise.
-    pub count_query: String,
     /// `matchingWords` and `maxMatchingWords` of documents that are found this way and no better one.
     pub matching: u64,
     pub max: u64,
@@ -248,12 +248,34 @@ impl<'q> QueryWords<'q> {
             Stage {
                 query: self.with_fillers(&dropped),
                 dropped: way.len(),
-                count_query: self.without(&dropped),
                 matching: (max - way.len()) as u64,
                 max: max as u64,
             }
         };
         ways.iter().map(stage).collect()
+    }
+
+    /// Searches whose matches under the strategy `all` together are whatever is found, the first one without words that are
+    /// dropped. The others are for words that are never dropped, written as one with neighbours: those are not dropped then,
+    /// whatever becomes of the neighbours by themselves.
+    pub fn found_queries(&self, groups: &[Vec<usize>]) -> Vec<String> {
+        let words: Vec<usize> = self.words().collect();
+        let dropped: HashSet<usize> = groups.iter().flatten().map(|&word| words[word]).collect();
+        let without_dropped = self.without(&dropped);
+        let mut ways = BTreeSet::from([BTreeSet::new()]);
+        for &kept in words.iter().filter(|part| !dropped.contains(part)) {
+            let rows = self.rows_with(kept);
+            let with_row = |way: &BTreeSet<usize>, row: &Range<usize>| way.iter().copied().chain(row.clone()).collect();
+            ways = ways.iter().flat_map(|way| rows.iter().map(move |row| with_row(way, row))).collect();
+            if ways.len() > FOUND_QUERIES_MAX {
+                return vec![without_dropped];
+            }
+        }
+        let of_way =
+            |way: &BTreeSet<usize>| self.without(&words.iter().copied().filter(|part| !way.contains(part)).collect());
+        let mut queries = vec![without_dropped];
+        queries.extend(ways.iter().map(of_way).filter(|query| *query != queries[0]).collect::<Vec<_>>());
+        queries
     }
 
     /// The query with something in place of some of its parts that no document has.

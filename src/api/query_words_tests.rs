@@ -82,6 +82,19 @@ fn phrases_and_negative_words_are_in_every_stage() {
 }
 
 #[test]
+fn a_word_that_is_not_dropped_may_be_written_as_one_with_those_that_are() {
+    let found = |query: &str, counts: &[u64]| {
+        let words = split(query).unwrap();
+        words.found_queries(&words.removal_groups(counts))
+    };
+    assert_eq!(found("a b", &[1, 2]), ["a ", "a b"]);
+    assert_eq!(found("a b c d", &[9, 8, 1, 9]), ["c ", "a b c ", "b c ", "b c d", "c d"]);
+    assert_eq!(found("a b", &[2, 2]), ["a b"], "none is dropped");
+    assert_eq!(found("a b c d", &[1, 9, 8, 1]), ["a ! d", "a b c d", "a b ! d", "a ! c d"]);
+    assert_eq!(found("a \"b\" c -d", &[1, 2]), ["\"b\" ! -d"], "a phrase alone is not dropped");
+}
+
+#[test]
 fn words_are_parted_as_meilisearch_parts_them() {
     assert_eq!(counted("l'aquila"), ["l'aquila", "l'aquila|aquila"]);
     assert_eq!(counted("a - b"), ["a - b", "a - b|b"], "a minus with a space behind it is none");

@@ -8,14 +8,14 @@ use super::client_filter::ClientFilter;
 use super::members::{raw, Members};
 use super::query_words::Split;
 use super::search_query_string;
-use crate::cluster::Shard;
+use crate::cluster::{Index, Shard};
 use crate::merge::exactness::{self, Denied};
 use crate::merge::hidden::{HiddenFields, HiddenValues};
 use crate::merge::hybrid::{self, Fusion, Weights};
 use crate::merge::only_leg::only_answer;
 use crate::merge::search::{
-    keys_of_undecided, merge_searches, merge_stages, shows_too_few, threshold_total, Paging, SearchMerge,
-    ThresholdTotal,
+    keys_of_undecided, keys_of_undecided_stages, merge_searches, merge_stages, shows_too_few, threshold_total, Paging,
+    SearchMerge, ThresholdTotal,
 };
 use crate::merge::splice::{AddedAttribute, Visibility};
 use crate::merge::stages::StageWords;
@@ -322,7 +322,40 @@ impl SearchRequest {
             search.set("indexUid", &index.into());
             search
         });
-        federated_without_hits(searches)
+        federated(searches, &serde_json::json!({ "limit": 0 }))
+    }
+
+    /// Body of a federated search that counts the documents that this search would find with all words of any of these queries,
+    /// and the values of their facets.
+    pub fn found_body(&self, queries: &[String], index: &Index, shards: Option<&[Shard]>) -> Bytes {
+        let uid = index.node_uid.as_str();
+        let searches = queries.iter().map(|query| {
+            let mut search = self.counting(query, "all", None);
+            if let Some(filter) = self.filter.restricted(shards) {
+                search.set("filter", &filter);
+            } else if let Some(filter) = self.members.0.iter().find(|(name, _)| name == "filter") {
+                search.0.push(filter.clone());
+            }
+            search.set("indexUid", &uid.into());
+            search
+        });
+        let mut federation = serde_json::json!({ "limit": 0 });
+        if !self.facets.is_empty() {
+            let max = super::facts::node_max_values_per_facet(&index.settings);
+            federation["facetsByIndex"] = serde_json::json!({ uid: self.facets_of_legs() });
+            federation["mergeFacets"] = serde_json::json!({ "maxValuesPerFacet": max });
+        }
+        federated(searches, &federation)
+    }
+
+    /// The facets that legs are asked for.
+    fn facets_of_legs(&self) -> Vec<String> {
+        let mut facets = self.facets.clone();
+        if !facets.is_empty() && !facets.iter().any(|facet| facet == "*" || facet == SHARD_FIELD) {
+            // Its counts add up to the number of matching documents, on which Meilisearch's order of values depends.
+            facets.push(SHARD_FIELD.to_owned());
+        }
+        facets
     }
 
     /// A search for other words in the attributes that the client searches in.
@@ -375,11 +408,8 @@ impl SearchRequest {
             attributes.extend(added.into_iter().map(|added| added.name));
             set("attributesToRetrieve", attributes.into());
         }
-        if !self.facets.is_empty() && !self.facets.iter().any(|facet| facet == "*" || facet == SHARD_FIELD) {
-            // Its counts add up to the number of matching documents, on which Meilisearch's order of values depends.
-            let mut facets = self.facets.clone();
-            facets.push(SHARD_FIELD.to_owned());
-            set("facets", facets.into());
+        if !self.facets.is_empty() {
+            set("facets", self.facets_of_legs().into());
         }
         if self.query.contains(is_private_use) {
             set("q", self.query.replace(is_private_use, "").into());
@@ -511,6 +541,19 @@ impl SearchRequest {
         let visible = self.visibility(index);
         let request = self.merge_request(&visible, index, known);
         keys_of_undecided(legs, &request, key, hidden.distinct.is_some(), index)
+    }
+
+    /// The same of several searches that stand for this one.
+    pub fn keys_to_read_of_stages<'a>(
+        &self,
+        stages: &'a [(StageWords, Vec<Leg>)],
+        index: &IndexFacts,
+        key: &str,
+        hidden: &HiddenFields,
+    ) -> Result<Vec<&'a [u8]>, MergeError> {
+        let visible = self.visibility(index);
+        let request = self.merge_request(&visible, index, &Supplement::NONE);
+        keys_of_undecided_stages(stages, &request, key, hidden.distinct.is_some(), index)
     }
 
     /// The legs whose matches of attributes would be denied if their nodes did not know the query's last `word` and others did;
@@ -665,21 +708,24 @@ impl SearchRequest {
             denied: supplement.denied.as_ref(),
             distinct_total: supplement.distinct_total,
             counted: supplement.counted.as_deref(),
+            found: supplement.found.as_deref(),
             visible,
         }
     }
 }
 
-/// Body of a federated search that shows no hits: a node counts each document once that any of the searches finds.
-fn federated_without_hits(searches: impl Iterator<Item = Members>) -> Bytes {
-    let mut body = b"{\"federation\":{\"limit\":0},\"queries\":[".to_vec();
+/// Body of a federated search. A node counts each document once that any of the searches finds.
+fn federated(searches: impl Iterator<Item = Members>, federation: &serde_json::Value) -> Bytes {
+    let mut body = b"{\"queries\":[".to_vec();
     for (n, search) in searches.enumerate() {
         if n > 0 {
             body.push(b',');
         }
         body.extend_from_slice(&search.over(&Members::default()));
     }
-    body.extend_from_slice(b"]}");
+    body.extend_from_slice(b"],\"federation\":");
+    body.extend_from_slice(federation.to_string().as_bytes());
+    body.push(b'}');
     body.into()
 }
 
@@ -691,10 +737,12 @@ pub struct Supplement {
     pub distinct_total: Option<u64>,
     /// Answers without hits, from which totals and facets add up in place of the legs'.
     pub counted: Option<Vec<Leg>>,
+    /// Answers of federated searches from which they add up in place of either.
+    pub found: Option<Vec<Leg>>,
 }
 
 impl Supplement {
-    pub const NONE: Self = Self { hidden: None, denied: None, distinct_total: None, counted: None };
+    pub const NONE: Self = Self { hidden: None, denied: None, distinct_total: None, counted: None, found: None };
 }
 
 #[derive(Deserialize)]

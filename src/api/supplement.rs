@@ -17,7 +17,8 @@ use crate::error::ApiError;
 use crate::merge::distinct_total::distinct_total;
 use crate::merge::hidden::{key_text, HiddenFields, HiddenValues};
 use crate::merge::search::ThresholdTotal;
-use crate::merge::{IndexFacts, Leg};
+use crate::merge::stages::StageWords;
+use crate::merge::{IndexFacts, Leg, MergeError};
 use crate::scatter::NodeRequest;
 
 /// Finds out what the merge of `legs` needs. Legs that must show more hits are replaced.
@@ -29,7 +30,8 @@ pub async fn of(
 ) -> Result<Supplement, ApiError> {
     let known = Supplement { denied: exactness::denied(read, search, legs, facts).await?, ..Supplement::NONE };
     let legs = &*legs;
-    let hidden = hidden_values(read, search, &[legs], facts, &known).await?;
+    let undecided = |key: &str, fields: &HiddenFields| search.keys_to_read(legs, facts, key, fields, &known);
+    let hidden = hidden_values(read, search, facts, undecided).await?;
     let distinct_total = match search.distinct_to_count(legs, facts).map_err(merge_failed)? {
         Some(attribute) => count_distinct(read, search, attribute, facts).await?,
         None => None,
@@ -45,34 +47,30 @@ pub async fn of(
 pub async fn of_stages(
     read: &IndexRead<'_>,
     search: &SearchRequest,
-    stages: &[&[Leg]],
+    stages: &[(StageWords, Vec<Leg>)],
     facts: &IndexFacts,
 ) -> Result<Supplement, ApiError> {
-    let hidden = hidden_values(read, search, stages, facts, &Supplement::NONE).await?;
+    let undecided = |key: &str, fields: &HiddenFields| search.keys_to_read_of_stages(stages, facts, key, fields);
+    let hidden = hidden_values(read, search, facts, undecided).await?;
     Ok(Supplement { hidden, ..Supplement::NONE })
 }
 
 /// Reads the hidden fields of hits from lists of documents, which show every field. `None` when the order does not depend on
 /// any, or when hits do not show by which key their documents could be read: then hits of different nodes that only a hidden
 /// field tells apart come in the order of their shards.
-async fn hidden_values(
+async fn hidden_values<'a>(
     read: &IndexRead<'_>,
     search: &SearchRequest,
-    answers: &[&[Leg]],
     facts: &IndexFacts,
-    known: &Supplement,
+    undecided: impl FnOnce(&str, &HiddenFields) -> Result<Vec<&'a [u8]>, MergeError>,
 ) -> Result<Option<HiddenValues>, ApiError> {
     let fields = search.hidden_fields(facts);
     let Some(key) = facts.shown_primary_key().filter(|_| !fields.is_empty()) else { return Ok(None) };
-    let mut keys = Vec::new();
-    for legs in answers {
-        let undecided = search.keys_to_read(legs, facts, key, &fields, known).map_err(merge_failed)?;
-        keys.extend(undecided.into_iter().map(key_text));
-    }
+    let keys = undecided(key, &fields).map_err(merge_failed)?;
     if keys.is_empty() {
         return Ok(None);
     }
-    Ok(Some(read_hidden(read, fields, key, keys).await?))
+    Ok(Some(read_hidden(read, fields, key, keys.into_iter().map(key_text).collect()).await?))
 }
 
 /// Reads hidden fields of the documents with these primary keys.

@@ -42,6 +42,7 @@ fn request<'r>(visible: &'r Visibility, denied: Option<&'r Denied>) -> SearchMer
         pins: None,
         denied,
         distinct_total: None,
+        found: None,
         counted: None,
         visible,
     }

@@ -31,6 +31,7 @@ fn request(visible: &Visibility, limit: usize) -> SearchMerge<'_> {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible,
     }

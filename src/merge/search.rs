@@ -39,6 +39,8 @@ pub struct SearchMerge<'r> {
     pub distinct_total: Option<u64>,
     /// The answers from which totals and facets add up, where they are not those with the hits: see [`threshold_total`].
     pub counted: Option<&'r [Leg]>,
+    /// Answers of federated searches from which they add up instead, but which have no other members of a search's answer.
+    pub found: Option<&'r [Leg]>,
     pub visible: &'r Visibility,
 }
 
@@ -73,10 +75,13 @@ pub fn merge_searches(legs: &[Leg], request: &SearchMerge, facts: &IndexFacts) -
         return Err(MergeError::NoLegs);
     }
     let page = choose_page(&answers, request, facts)?;
-    let Some(counted) = request.counted else { return write_answer(&answers, &answers, &page, request, facts) };
-    let counted =
-        counted.iter().enumerate().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect::<Result<Vec<_>, _>>()?;
-    write_answer(&answers, &counted, &page, request, facts)
+    let counted = read_all(request.counted.unwrap_or_default(), request)?;
+    let counted = if counted.is_empty() { &answers } else { &counted };
+    write_answer(&answers, counted, &page, request, facts)
+}
+
+fn read_all<'a>(legs: &'a [Leg], request: &SearchMerge) -> Result<Vec<LegAnswer<'a>>, MergeError> {
+    legs.iter().enumerate().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect()
 }
 
 /// The legs' lists of hits, of which each is in order.
@@ -101,24 +106,29 @@ pub fn merge_stages(
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Bytes, MergeError> {
-    let mut answers = Vec::new();
-    let mut counted = 0;
-    for (words, legs) in stages.iter().rev() {
-        for (n, leg) in in_tie_order(legs) {
-            answers.push(LegAnswer { words: Some(*words), ..LegAnswer::read(n, leg, request)? });
-        }
-        counted = if counted == 0 { answers.len() } else { counted };
-    }
-    if counted == 0 {
+    let answers = stage_lists(stages, request)?;
+    if answers.is_empty() {
         return Err(MergeError::NoLegs);
     }
     let page = choose_page(&answers, request, facts)?;
-    let Some(legs) = request.counted else {
-        return write_answer(&answers, &answers[..counted], &page, request, facts);
-    };
-    let counted =
-        legs.iter().enumerate().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect::<Result<Vec<_>, _>>()?;
-    write_answer(&answers, &counted, &page, request, facts)
+    let counted = read_all(request.counted.unwrap_or_default(), request)?;
+    let last_stage = stages.last().map_or(0, |(_, legs)| legs.len());
+    let counted = if counted.is_empty() { &answers[..last_stage] } else { &counted };
+    write_answer(&answers, counted, &page, request, facts)
+}
+
+/// The lists of all stages, those of the last one first.
+fn stage_lists<'a>(
+    stages: &'a [(StageWords, Vec<Leg>)],
+    request: &SearchMerge,
+) -> Result<Vec<LegAnswer<'a>>, MergeError> {
+    let mut lists = Vec::new();
+    for (words, legs) in stages.iter().rev() {
+        for (n, leg) in in_tie_order(legs) {
+            lists.push(LegAnswer { words: Some(*words), ..LegAnswer::read(n, leg, request)? });
+        }
+    }
+    Ok(lists)
 }
 
 /// The primary keys of all hits, as the nodes wrote them, if the order of the page depends on fields that are not displayed
@@ -130,16 +140,41 @@ pub fn keys_of_undecided<'a>(
     is_distinct_hidden: bool,
     facts: &IndexFacts,
 ) -> Result<Vec<&'a [u8]>, MergeError> {
-    let has_hidden_rules = |leg: &Leg| memchr::memmem::find(&leg.body, HIDDEN_RULE).is_some();
-    if !is_distinct_hidden && (legs.len() < 2 || !legs.iter().any(has_hidden_rules)) {
-        return Ok(Vec::new());
-    }
+    let is_read = is_distinct_hidden || (legs.len() > 1 && legs.iter().any(has_hidden_rules));
     let request = &SearchMerge { key: Some(key), ..request.clone() };
-    let answers = lists_of(legs, request)?;
-    if !is_distinct_hidden && !hidden_rules_decide(&answers, request, facts)? {
+    let lists = if is_read { lists_of(legs, request)? } else { Vec::new() };
+    keys_of_undecided_in(&lists, request, key, is_distinct_hidden, facts)
+}
+
+/// The same of several searches that stand for one: see [`merge_stages`].
+pub fn keys_of_undecided_stages<'a>(
+    stages: &'a [(StageWords, Vec<Leg>)],
+    request: &SearchMerge,
+    key: &str,
+    is_distinct_hidden: bool,
+    facts: &IndexFacts,
+) -> Result<Vec<&'a [u8]>, MergeError> {
+    let is_read = is_distinct_hidden || stages.iter().flat_map(|(_, legs)| legs).any(has_hidden_rules);
+    let request = &SearchMerge { key: Some(key), ..request.clone() };
+    let lists = if is_read { stage_lists(stages, request)? } else { Vec::new() };
+    keys_of_undecided_in(&lists, request, key, is_distinct_hidden, facts)
+}
+
+fn has_hidden_rules(leg: &Leg) -> bool {
+    memchr::memmem::find(&leg.body, HIDDEN_RULE).is_some()
+}
+
+fn keys_of_undecided_in<'a>(
+    lists: &[LegAnswer<'a>],
+    request: &SearchMerge,
+    key: &str,
+    is_distinct_hidden: bool,
+    facts: &IndexFacts,
+) -> Result<Vec<&'a [u8]>, MergeError> {
+    if !is_distinct_hidden && !hidden_rules_decide(lists, request, facts)? {
         return Ok(Vec::new());
     }
-    let keys = answers.iter().flat_map(|answer| (0..answer.hits.len()).filter_map(|hit| answer.key_of(hit, key)));
+    let keys = lists.iter().flat_map(|list| (0..list.hits.len()).filter_map(|hit| list.key_of(hit, key)));
     Ok(keys.collect())
 }
 
@@ -509,6 +544,14 @@ pub(super) fn write_answer(
     request: &SearchMerge,
     facts: &IndexFacts,
 ) -> Result<Bytes, MergeError> {
+    let found = read_all(request.found.unwrap_or_default(), request)?;
+    // Only they have facets that are the answer's, if there are any, but not the members that stand around them.
+    let (first, counted) = match (request.counted, found.as_slice()) {
+        (None, []) => (&answers[0], counted),
+        (Some(_), []) => (&counted[0], counted),
+        (None, found) => (&answers[0], found),
+        (Some(_), found) => (&counted[0], found),
+    };
     let total = total_hits(counted, request);
     let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
     let mut facets = read_facets(counted, facts)?;
@@ -519,8 +562,6 @@ pub(super) fn write_answer(
     let hits_bytes: usize =
         page.iter().map(|chosen| &answers[chosen.leg].hits[chosen.hit]).map(|hit| hit.end - hit.start).sum();
     let mut out = Vec::with_capacity(hits_bytes + ENVELOPE_BYTES);
-    // Of several searches for one only the counted answers have facets.
-    let first = if request.counted.is_some() { &counted[0] } else { &answers[0] };
     for (n, member) in first.envelope.iter().enumerate() {
         out.push(if n == 0 { b'{' } else { b',' });
         out.extend_from_slice(&first.body[member.start..=member.key_end]);

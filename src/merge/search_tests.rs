@@ -35,6 +35,7 @@ fn merged(legs: &[Leg], paging: Paging, distinct: Option<&str>, facts: &IndexFac
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
@@ -60,6 +61,7 @@ fn the_answer_reads_like_one_servers() {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
@@ -172,6 +174,7 @@ fn pins_of_several_legs_are_taken_in_the_order_of_their_rules_and_shown_whatever
             pins: Some(Pins { order, key: "id" }),
             denied: None,
             distinct_total: None,
+            found: None,
             counted: None,
             visible: &visible,
         };
@@ -209,6 +212,7 @@ fn a_hybrid_search_weighs_both_kinds_of_hits() {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
@@ -231,6 +235,7 @@ fn an_answer_that_is_none_is_an_error_that_names_its_leg() {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
@@ -340,6 +345,7 @@ fn values_that_several_legs_have_count_once_where_they_can_be_seen() {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
@@ -383,6 +389,7 @@ fn hits_are_ordered_by_fields_that_are_not_displayed() {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
@@ -397,6 +404,14 @@ fn hits_are_ordered_by_fields_that_are_not_displayed() {
     assert!(keys_of_undecided(&clear, &request, "id", false, &facts).unwrap().is_empty(), "words decide");
     assert!(keys_of_undecided(&legs[..1], &request, "id", false, &facts).unwrap().is_empty(), "one leg has an order");
     assert_eq!(keys_of_undecided(&clear, &request, "id", true, &facts).unwrap().len(), 2);
+
+    let stage =
+        |matching, hit| (StageWords { matching, max: 3, order: 0, dropped: 1 }, vec![leg(0, answer(vec![hit], 1))]);
+    let same = [stage(2, hidden(1, 2)), stage(2, hidden(2, 2))];
+    let keys = keys_of_undecided_stages(&same, &request, "id", false, &facts).unwrap();
+    assert_eq!(keys, [b"2", b"1"], "hits that lack different words, as many of them");
+    let clear = [stage(3, hidden(1, 2)), stage(2, hidden(2, 2))];
+    assert!(keys_of_undecided_stages(&clear, &request, "id", false, &facts).unwrap().is_empty(), "words decide");
 }
 
 #[test]
@@ -413,6 +428,7 @@ fn under_a_threshold_totals_are_of_all_hits_once_the_page_is_full() {
         pins: None,
         denied: None,
         distinct_total: None,
+        found: None,
         counted: None,
         visible: &visible,
     };
