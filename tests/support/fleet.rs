@@ -249,11 +249,15 @@ impl Fleet {
         self.proxy_output.push(Output::collect(proxy.stdout.take().expect("it is piped")));
         self.proxy_output.push(Output::collect(proxy.stderr.take().expect("it is piped")));
         self.proxy = Some(proxy);
-        let client = self.client.clone();
+        // Each listens for itself.
+        let listeners = [(self.client.clone(), "/health"), (Client::new(&self.metrics_url, None), "/metrics")];
         wait_until("the proxy answers", START_PATIENCE, || {
             let ended = self.proxy.as_mut().and_then(|proxy| proxy.try_wait().ok().flatten());
             assert!(ended.is_none(), "the proxy ended at once: {ended:?}");
-            client.try_send("GET", "/health", &[], None).is_ok_and(|answer| answer.status == 200)
+            let answers = |(client, path): &(Client, &str)| {
+                client.try_send("GET", path, &[], None).is_ok_and(|answer| answer.status == 200)
+            };
+            listeners.iter().all(answers)
         });
     }
 
