@@ -92,10 +92,12 @@ fn what_one_node_refuses_in_its_task_is_undone_on_the_others() {
         let index = format!("books{way}");
         make_foreign(&fleet, 1, &index);
         fleet.stub(1).set_fault(Fault::IndexesHidden);
+        // Until it has said how it fares, the creation does not end, and later writes are those of an index in creation.
+        fleet.stub(2).set_fault(Fault::TasksHeld);
         let accepted = create(client, &index);
-        // Written before it is known; by then the nodes that take it may have done so.
         let later = client.post(&format!("/indexes/{index}/documents"), json!([{ "id": 77 }]));
         let later_settings = client.put(&format!("/indexes/{index}/settings/stop-words"), json!(["a"]));
+        fleet.stub(2).set_fault(Fault::None);
         let failed = client.fail(accepted, "index_already_exists");
         if let Some(count) = failed["details"].get("indexedDocuments") {
             assert_eq!(*count, 0);

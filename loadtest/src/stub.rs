@@ -53,6 +53,8 @@ pub enum Fault {
     HangUp,
     /// Writes of documents are passed on when this is over, even those whose client does not wait any more; reads are right.
     WritesHeld,
+    /// Who asks how tasks stand, by their numbers, is answered when this is over; everything else is right.
+    TasksHeld,
     /// Who asks for an index is told that there is none; everything else is right.
     IndexesHidden,
     /// Indexes are not created: 422, as of a node whose disk is full. Everything else is right.
@@ -158,6 +160,10 @@ impl Request {
         self.method == "GET" && uid.is_some_and(|uid| !uid.is_empty() && !uid.contains(['/', '?']))
     }
 
+    fn asks_for_tasks(&self) -> bool {
+        self.method == "GET" && self.path.starts_with("/tasks?") && self.path.contains("&uids=")
+    }
+
     fn creates_index(&self) -> bool {
         self.method == "POST" && self.path == "/indexes"
     }
@@ -215,7 +221,7 @@ impl Shared {
             {
                 Fault::None
             }
-            Fault::WritesHeld | Fault::IndexesHidden | Fault::CreationsRefused => Fault::None,
+            Fault::WritesHeld | Fault::TasksHeld | Fault::IndexesHidden | Fault::CreationsRefused => Fault::None,
             fault => fault,
         };
         self.disturbed.fetch_add(u64::from(fault != Fault::None), Ordering::Relaxed);
@@ -231,6 +237,9 @@ impl Shared {
         if request.writes_documents() {
             // Ends with the stub at the latest.
             drop(self.fault.subscribe().wait_for(|fault| *fault != Fault::WritesHeld).await);
+        }
+        if request.asks_for_tasks() {
+            drop(self.fault.subscribe().wait_for(|fault| *fault != Fault::TasksHeld).await);
         }
         let of_indexes = *self.fault.borrow();
         if of_indexes == Fault::IndexesHidden && request.asks_for_index() {
@@ -261,6 +270,7 @@ impl Shared {
             | Fault::HalfBody
             | Fault::HalfAnnouncedAsWhole
             | Fault::WritesHeld
+            | Fault::TasksHeld
             | Fault::IndexesHidden
             | Fault::CreationsRefused => {}
         }
