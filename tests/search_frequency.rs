@@ -62,3 +62,28 @@ fn whoever_has_a_word_written_as_one_with_a_dropped_neighbour_is_found() {
         found_alike(&both, json!({ "q": query, "page": 1, "hitsPerPage": 0 }));
     }
 }
+
+/// `العراق` is two words, its article and the rest. Each of many texts has the article, few have the rest; with `ي` in it, what
+/// a text matches depends on the language that it is taken for.
+#[test]
+fn the_article_of_an_arabic_word_is_dropped_by_itself() {
+    let places = ["العراق", "المغرب", "ایران", "عراق", "المملكة العربية السعودية", "افغانستان", "السودان", "الكويت"];
+    let text = |n: usize| format!("{} {}", ["sun", "flower", "garden"][n % 3], places[n * n % 11 % places.len()]);
+    let texts = (0..150).map(|n| json!({ "id": n, "text": text(n), "size": n * 77 % 150, "part": n % 2 })).collect();
+    let both = Both::with(settings(), texts);
+    for query in [
+        "العراق sun",
+        "sun العراق",
+        "المملكة flower العربية",
+        "السعودية العربية garden ",
+        "المغرب \"العراق\" sun",
+        "garden -العراق sun",
+        "ایران flower sun",
+        "sun الكويت، العربية",
+        "flower افغانستان garden",
+    ] {
+        found_alike(&both, json!({ "q": query, "limit": 150 }));
+        found_alike(&both, json!({ "q": query, "page": 2, "hitsPerPage": 20 }));
+        found_alike(&both, json!({ "q": query, "limit": 0, "filter": "part = 1", "facets": ["part"] }));
+    }
+}

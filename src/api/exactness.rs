@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::index_read::IndexRead;
-use super::query_words::{splits_as_usual, stop_words, QueryWords};
+use super::query_words::{splits_as_usual, stop_words, OpenWord, QueryWords};
 use super::read_kinds::{COUNT, SEARCH};
 use super::restriction::restrict;
 use super::search::merge_failed;
@@ -44,10 +44,10 @@ pub async fn denied(
     if legs.len() < 2 || search.meaning().is_some() || !legs.iter().any(|leg| may_show_match(&leg.body)) {
         return Ok(None);
     }
-    let Some((word, words_before)) = open_last_word(search, &read.index.settings) else { return Ok(None) };
-    let deniable = search.deniable(legs, facts, &word, words_before).map_err(merge_failed)?;
+    let Some(open) = open_last_word(search, &read.index.settings) else { return Ok(None) };
+    let deniable = search.deniable(legs, facts, &open.word, open.words_before).map_err(merge_failed)?;
     let Some(mut denied) = deniable else { return Ok(None) };
-    let shards_with_word = shards_with_word(read, &word).await?;
+    let shards_with_word = shards_with_word(read, &open).await?;
     // A node that knew the word would show it in its matches.
     denied.legs.retain(|&n| !legs[n].shards.iter().any(|shard| shards_with_word.contains(shard)));
     if shards_with_word.is_empty() || denied.legs.is_empty() {
@@ -59,8 +59,7 @@ pub async fn denied(
     Ok(Some(denied))
 }
 
-/// The query's last word, if it may be the beginning of another, and how many words and phrases stand before it.
-fn open_last_word(search: &SearchRequest, settings: &Value) -> Option<(String, u64)> {
+fn open_last_word(search: &SearchRequest, settings: &Value) -> Option<OpenWord> {
     if search.has("locales") || !search.query().ends_with(char::is_alphanumeric) || !splits_as_usual(settings) {
         return None;
     }
@@ -69,10 +68,13 @@ fn open_last_word(search: &SearchRequest, settings: &Value) -> Option<(String, u
 }
 
 /// The shards of the legs some document of which has the word: all shards of a node count as one.
-async fn shards_with_word(read: &IndexRead<'_>, word: &str) -> Result<Vec<Shard>, ApiError> {
+async fn shards_with_word(read: &IndexRead<'_>, open: &OpenWord) -> Result<Vec<Shard>, ApiError> {
     let path = index_path(read.index, "/search");
     let request_for = |shards: Option<&[Shard]>| {
-        let mut body = json!({ "q": format!("\"{word}\""), "limit": 0 });
+        let mut body = json!({ "q": format!("\"{}\"", open.word), "limit": 0 });
+        if let Some(language) = open.language {
+            body["locales"] = json!([language]);
+        }
         if let Some(shards) = shards {
             body["filter"] = restrict(Value::Null, shards);
         }

@@ -46,6 +46,7 @@ pub struct StagedSearch {
     pub counts: Option<Box<SearchRequest>>,
     /// What finds whatever is found together, where it takes several searches: see [`QueryWords::found_queries`].
     found: Vec<String>,
+    language: Option<&'static str>,
 }
 
 /// Decides how a search is put to the nodes; for other matching strategies, as it is.
@@ -63,7 +64,9 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
     if read.is_whole_on_every_node() {
         return as_asked(search);
     }
-    let Some(counts) = WordCounts::read(&read.over_all_shards(), &search, &words).await? else {
+    let language = words.language();
+    let told = search.clone().in_language(language);
+    let Some(counts) = WordCounts::read(&read.over_all_shards(), &told, &words).await? else {
         return as_asked(search);
     };
     let sums = counts.over_all_shards();
@@ -80,21 +83,23 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
         // Only totals are asked for.
         stages.drain(..stages.len() - 1);
     }
+    // Texts are marked as the client's words are read, and not as a language says.
+    let language_of_hits = language.filter(|_| !search.marks_words());
     let search = search.with_key(key);
-    let counts = search.clone().for_words(found[0].clone()).for_counts();
+    let counts = told.clone().for_words(found[0].clone()).for_counts();
     if found.len() == 1 || search.distinct_attribute(&facts).is_some() {
         // Of federated searches totals do not say how many hits have different values.
         found.clear();
     }
     let counts = (found.is_empty() || search.has_facets()).then(|| Box::new(counts));
-    let without_facets = search.clone().without_facets();
+    let without_facets = search.clone().in_language(language_of_hits).without_facets();
     let as_search = |Stage { query, dropped, matching, max, .. }| {
         let stage = without_facets.clone();
         let stage = if dropped == 0 { stage.for_words(query) } else { stage.for_words_but(query) };
         (StageWords { matching, max, order, dropped: dropped as u64 }, stage)
     };
     let stages = stages.into_iter().map(as_search).collect();
-    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts, found }))
+    Ok(Plan::Stages(StagedSearch { search: Box::new(search), stages, counts, found, language }))
 }
 
 /// Puts all stages to the nodes at once, and merges what comes back.
@@ -132,7 +137,8 @@ impl StagedSearch {
         if self.found.is_empty() {
             return Ok(None);
         }
-        let body = |shards: Option<&[Shard]>| self.search.found_body(&self.found, read.index, shards);
+        let search = self.search.as_ref().clone().in_language(self.language);
+        let body = |shards: Option<&[Shard]>| search.found_body(&self.found, read.index, shards);
         let request_for = |shards: Option<&[Shard]>| NodeRequest::json(Method::POST, PATH, body(shards));
         read.legs(COUNT, request_for).await.map(Some)
     }

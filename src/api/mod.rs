@@ -6,6 +6,7 @@
 mod alias_route;
 mod alias_search;
 mod answer;
+mod arabic;
 mod batches;
 mod chats;
 mod client_filter;

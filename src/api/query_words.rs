@@ -5,10 +5,13 @@
 //! group; the last group stays, unless a phrase does. A document is ranked by how many words had to be dropped for it.
 //! Dropping some word of a group requires that all groups before it are dropped whole.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use serde_json::Value;
+
+use super::arabic;
 
 /// Meilisearch reads so many words and phrases of a query and none behind them.
 const TERMS_MAX: usize = 10;
@@ -30,10 +33,11 @@ pub const FILLER: &str = "xqzjvkwxqvzkjwqx";
 /// A query, split as Meilisearch splits it.
 #[derive(Debug)]
 pub struct QueryWords<'q> {
-    query: &'q str,
+    query: Cow<'q, str>,
+    language: Option<&'static str>,
     parts: Vec<Part>,
-    /// What stands behind the last part. If it is empty, the last word is a prefix.
-    tail: &'q str,
+    /// Whether there is more behind the last part than is read.
+    is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,16 @@ pub enum Split {
     Uncertain,
 }
 
+/// A query's last word, if it may be the beginning of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenWord {
+    pub word: String,
+    /// How many words and phrases are searched for before it.
+    pub words_before: u64,
+    /// See [`QueryWords::language`].
+    pub language: Option<&'static str>,
+}
+
 /// The searches that count the documents that have a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CountQuery {
@@ -86,46 +100,16 @@ pub struct Stage {
 impl<'q> QueryWords<'q> {
     /// Splits a query; `None` when it is not certain that Meilisearch would split it the same way.
     pub fn split(query: &'q str, stop_words: &HashSet<String>) -> Option<Self> {
-        let mut words = Self { query, parts: Vec::new(), tail: "" };
-        let mut at = 0;
-        let mut after_space = true;
-        let mut minus = None;
-        while let Some(next) = query[at..].chars().next() {
-            if next == '"' {
-                let end = at + 1 + query[at + 1..].find('"')? + 1;
-                words.push_phrase(minus.take(), at..end, stop_words)?;
-                (at, after_space) = (end, false);
-            } else if is_separator(next) {
-                minus = (next == '-' && after_space).then_some(at);
-                at += next.len_utf8();
-                after_space = next == ' ';
-            } else {
-                let end = query[at..].find(|c| c == '"' || is_separator(c)).map_or(query.len(), |length| at + length);
-                let split = split_of(&query[at..end])?;
-                let kind = match minus {
-                    Some(_) if split == Split::Certain => Kind::Negative,
-                    Some(_) => return None,
-                    // At the very end it may be the beginning of another word.
-                    None if end < query.len() && stop_words.contains(&query[at..end].to_lowercase()) => Kind::StopWord,
-                    None => Kind::Word(split),
-                };
-                words.parts.push(Part { range: minus.take().unwrap_or(at)..end, kind });
-                (at, after_space) = (end, false);
-            }
+        let arabic::Reading { query, language } = arabic::read(query, is_separator)?;
+        let parts = parts_of(&query, stop_words)?;
+        // Other scripts would be read otherwise if the language was named.
+        let is_of_others = |part: &Part| query[part.range.clone()].chars().any(|c| script_of(c) == Some(Script::Other));
+        if language.is_some() && parts.iter().any(is_of_others) {
+            return None;
         }
-        words.tail = words.parts.last().map_or("", |last| &query[last.range.end..]);
+        let mut words = Self { query, language, parts, is_cut: false };
         words.leave_out_what_is_not_read()?;
         Some(words)
-    }
-
-    fn push_phrase(&mut self, minus: Option<usize>, range: Range<usize>, stop_words: &HashSet<String>) -> Option<()> {
-        let words = self.query[range.clone()].split(|c: char| c == '"' || is_separator(c));
-        let words = words.filter(|word| !word.is_empty() && !stop_words.contains(&word.to_lowercase())).count();
-        // Of a phrase without words it is not certain what Meilisearch makes.
-        (words > 0).then_some(())?;
-        let kind = if minus.is_some() { Kind::Negative } else { Kind::Phrase(words) };
-        self.parts.push(Part { range: minus.unwrap_or(range.start)..range.end, kind });
-        Some(())
     }
 
     fn leave_out_what_is_not_read(&mut self) -> Option<()> {
@@ -138,8 +122,22 @@ impl<'q> QueryWords<'q> {
         (!self.has_phrase()).then_some(())?;
         let last = self.words().nth(TERMS_MAX - 1)?;
         self.parts.truncate(last + 1);
-        self.tail = " ";
+        self.is_cut = true;
         Some(())
+    }
+
+    /// What stands behind the last part. If it is empty, the last word is a prefix.
+    fn tail(&self) -> &str {
+        match self.parts.last() {
+            _ if self.is_cut => " ",
+            Some(last) => &self.query[last.range.end..],
+            None => "",
+        }
+    }
+
+    /// The language that nodes must be told to read parts of the query as they would read it in the whole, in the way of `locales`.
+    pub fn language(&self) -> Option<&'static str> {
+        self.language
     }
 
     fn has_phrase(&self) -> bool {
@@ -151,15 +149,15 @@ impl<'q> QueryWords<'q> {
         self.parts.iter().enumerate().filter(|(_, part)| matches!(part.kind, Kind::Word(_))).map(|(at, _)| at)
     }
 
-    /// The last word, if it may be the beginning of another, and how many words and phrases are searched for before it. `None`
-    /// where there are none, or where nodes may see something else in it.
-    pub fn open_last_word(&self, stop_words: &HashSet<String>) -> Option<(String, u64)> {
+    /// The last word, if it may be the beginning of another. `None` where no words or phrases are searched for before it, or
+    /// where nodes may see something else in it.
+    pub fn open_last_word(&self, stop_words: &HashSet<String>) -> Option<OpenWord> {
         let (last, before) = self.parts.split_last()?;
         let word = self.query[last.range.clone()].to_lowercase();
         let is_term = |part: &&Part| matches!(part.kind, Kind::Word(_) | Kind::Phrase(_));
-        let terms = before.iter().filter(is_term).count() as u64;
-        let is_open = self.tail.is_empty() && last.kind == Kind::Word(Split::Certain) && !stop_words.contains(&word);
-        (is_open && terms > 0).then_some((word, terms))
+        let words_before = before.iter().filter(is_term).count() as u64;
+        let is_open = self.tail().is_empty() && last.kind == Kind::Word(Split::Certain) && !stop_words.contains(&word);
+        (is_open && words_before > 0).then_some(OpenWord { word, words_before, language: self.language })
     }
 
     fn is_certain(&self, part: usize) -> bool {
@@ -199,7 +197,7 @@ impl<'q> QueryWords<'q> {
     /// A row of parts as the query has it. Only at the query's end the last word may be the beginning of another.
     fn text_of(&self, row: &Range<usize>) -> String {
         let (first, last) = (&self.parts[row.start], &self.parts[row.end - 1]);
-        let tail = if row.end == self.parts.len() { self.tail } else { " " };
+        let tail = if row.end == self.parts.len() { self.tail() } else { " " };
         format!("{}{tail}", &self.query[first.range.start..last.range.end])
     }
 
@@ -289,7 +287,7 @@ impl<'q> QueryWords<'q> {
         }
         // Nothing begins with the filler.
         let is_last_dropped = self.parts.len().checked_sub(1).is_some_and(|last| dropped.contains(&last));
-        out.push_str(if is_last_dropped && self.tail.is_empty() { " " } else { self.tail });
+        out.push_str(if is_last_dropped && self.tail().is_empty() { " " } else { self.tail() });
         out
     }
 
@@ -311,9 +309,62 @@ impl<'q> QueryWords<'q> {
             out.push_str(&self.query[part.range.clone()]);
             (end, gap) = (part.range.end, false);
         }
-        out.push_str(if gap { " " } else { self.tail });
+        out.push_str(if gap { " " } else { self.tail() });
         out
     }
+}
+
+/// Splits a query in which no articles are joined to Arabic words.
+fn parts_of(query: &str, stop_words: &HashSet<String>) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    let mut at = 0;
+    let mut after_space = true;
+    let mut minus = None;
+    // Of the letters so far: where another script begins, Meilisearch splits, even within digits and letters.
+    let mut script = None;
+    while let Some(next) = query[at..].chars().next() {
+        if next == '"' {
+            let end = at + 1 + query[at + 1..].find('"')? + 1;
+            parts.push(phrase(query, minus.take(), at..end, &mut script, stop_words)?);
+            (at, after_space) = (end, false);
+        } else if is_separator(next) {
+            minus = (next == '-' && after_space).then_some(at);
+            at += next.len_utf8();
+            after_space = next == ' ';
+        } else {
+            let end = query[at..].find(|c| c == '"' || is_separator(c)).map_or(query.len(), |length| at + length);
+            let split = split_of(&query[at..end], &mut script)?;
+            let kind = match minus {
+                Some(_) if split == Split::Certain => Kind::Negative,
+                Some(_) => return None,
+                // At the very end it may be the beginning of another word.
+                None if end < query.len() && stop_words.contains(&query[at..end].to_lowercase()) => Kind::StopWord,
+                None => Kind::Word(split),
+            };
+            parts.push(Part { range: minus.take().unwrap_or(at)..end, kind });
+            (at, after_space) = (end, false);
+        }
+    }
+    Some(parts)
+}
+
+/// A phrase between its quotes. `None` where it is not certain what Meilisearch makes of it: of one without words, and of one
+/// whose words may be several.
+fn phrase(
+    query: &str,
+    minus: Option<usize>,
+    range: Range<usize>,
+    script: &mut Option<Script>,
+    stop_words: &HashSet<String>,
+) -> Option<Part> {
+    let mut words = 0;
+    for word in query[range.clone()].split(|c: char| c == '"' || is_separator(c)).filter(|word| !word.is_empty()) {
+        (split_of(word, script)? == Split::Certain).then_some(())?;
+        words += usize::from(!stop_words.contains(&word.to_lowercase()));
+    }
+    (words > 0).then_some(())?;
+    let kind = if minus.is_some() { Kind::Negative } else { Kind::Phrase(words) };
+    Some(Part { range: minus.unwrap_or(range.start)..range.end, kind })
 }
 
 /// The sets of words that Meilisearch may drop, the smaller first. Going through the query from left to right, it drops a word
@@ -363,22 +414,22 @@ pub fn stop_words(settings: &Value) -> HashSet<String> {
 /// Characters that part words and of which nothing more needs to be known. Meilisearch knows many more.
 fn is_separator(c: char) -> bool {
     matches!(c, ' ' | '\'' | '’' | '-' | '_' | ',' | '.' | ';' | ':' | '!' | '?' | '(' | ')' | '/')
+        || matches!(c, '،' | '؛' | '؟' | '۔' | '\u{200C}')
 }
 
 /// What is known of a text without separators. One word is what has digits and letters of one script that has spaces between
-/// words, and no capital behind a small letter. `None`: it has characters that may part words.
-fn split_of(text: &str) -> Option<Split> {
+/// words, and no capital behind a small letter. `None`: it has characters that may part words, or that Meilisearch leaves out.
+fn split_of(text: &str, script_before: &mut Option<Script>) -> Option<Split> {
     let mut scripts = text.chars().filter(|c| !c.is_ascii_digit()).map(script_of).collect::<Option<Vec<_>>>()?;
     scripts.dedup();
+    let [script] = scripts[..] else { return scripts.is_empty().then_some(Split::Certain) };
+    let is_another = script_before.replace(script).is_some_and(|before| before != script);
+    if is_another && text.starts_with(|c: char| c.is_ascii_digit()) || text.chars().all(arabic::is_mark) {
+        return None;
+    }
     let capital_inside =
         text.chars().zip(text.chars().skip(1)).any(|(c, next)| c.is_lowercase() && next.is_uppercase());
-    match scripts[..] {
-        [] => Some(Split::Certain),
-        [Script::Other] => Some(Split::Uncertain),
-        [_] if capital_inside => Some(Split::Uncertain),
-        [_] => Some(Split::Certain),
-        _ => None,
-    }
+    Some(if script == Script::Other || capital_inside { Split::Uncertain } else { Split::Certain })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -388,6 +439,7 @@ enum Script {
     Cyrillic,
     Armenian,
     Georgian,
+    Arabic,
     Other,
 }
 
@@ -401,6 +453,7 @@ fn script_of(c: char) -> Option<Script> {
         '\u{400}'..='\u{52F}' => c.is_alphabetic().then_some(Script::Cyrillic),
         '\u{531}'..='\u{587}' => c.is_alphabetic().then_some(Script::Armenian),
         '\u{10A0}'..='\u{10FF}' => c.is_alphabetic().then_some(Script::Georgian),
+        _ if arabic::is_letter(c) || arabic::is_mark(c) => Some(Script::Arabic),
         // Marks are no letters to Rust, and in these blocks there is more of them than of signs.
         '\u{590}'..='\u{1FFF}' | '\u{3040}'..='\u{D7FF}' if !c.is_numeric() => Some(Script::Other),
         _ => None,

@@ -135,11 +135,14 @@ fn behind_ten_words_nothing_is_read() {
 
 #[test]
 fn what_may_be_parted_otherwise_is_left_to_the_nodes() {
-    for query in
-        ["東京tower a", "a -東京", "a\u{301}b c", "c# d", "αb c", "a \"b", "a \"\"", "a \"the\" b", "a\u{e003}b c"]
-    {
+    let signs = ["a\u{301}b c", "c# d", "a \"b", "a \"\"", "a \"the\" b", "a\u{e003}b c"];
+    let scripts = ["東京tower a", "a -東京", "a \"東京\" b", "a \"camelCase\" b", "αb c", "a 12β c"];
+    let arabic = ["الالعراق a", "ا\u{640}ل -b\u{640} a", "العراق 東京", "a ً b"];
+    for query in [signs, scripts].concat().into_iter().chain(arabic) {
         assert!(split(query).is_none(), "{query}");
     }
+    let languages = "العراق city ایران";
+    assert!(split(languages).is_none(), "Arabic and Persian");
 }
 
 #[test]
@@ -163,4 +166,47 @@ fn the_strategy_last_drops_words_from_the_end() {
     assert!(!from_the_end("a b c", &[1, 1, 2]), "both of the rarest stay, and `last` would keep one");
     assert!(from_the_end("a \"b\" c", &[1, 2]));
     assert!(!from_the_end("a \"b\" c", &[2, 1]));
+}
+
+#[test]
+fn the_article_of_an_arabic_word_is_a_word() {
+    assert_eq!(
+        counted("العراق تونس"),
+        ["ال عراق تونس", "ال عراق |ال عراق تونس|عراق |عراق تونس", "ال عراق تونس|عراق تونس|تونس"]
+    );
+    assert_eq!(counted("إلعراق "), ["إل عراق ", "إل عراق |عراق "], "whatever its alef is written with");
+    assert_eq!(counted("الصحراء، الغربية "), counted("ال صحراء، ال غربية "));
+    assert_eq!(counted("ال "), ["ال "], "it is one by itself");
+    assert_eq!(counted("قطر"), ["قطر"]);
+    assert_eq!(counted("12العراق "), ["12العراق "], "it begins a word");
+}
+
+#[test]
+fn the_article_counts_wherever_words_are_counted() {
+    assert_eq!(
+        stages(r#"city "المغرب" العراق"#, &[9, 1, 2]),
+        expected(&[
+            (r#"city "ال مغرب" ال عراق"#, 5),
+            (r#"city "ال مغرب" ال ^ "#, 4),
+            (r#"^ "ال مغرب" ال عراق"#, 4),
+            (r#"city "ال مغرب" ^ ^ "#, 3),
+            (r#"^ "ال مغرب" ال ^ "#, 3),
+            (r#"^ "ال مغرب" ^ ^ "#, 2)
+        ])
+    );
+    // Only the article is what documents must not have.
+    assert_eq!(counted("city -العراق"), ["city ", "عراق"]);
+    assert_eq!(
+        split("city العراق").unwrap().open_last_word(&HashSet::new()),
+        Some(OpenWord { word: "عراق".to_owned(), words_before: 2, language: Some("ara") })
+    );
+}
+
+#[test]
+fn nodes_are_told_the_language_that_arabic_words_are_taken_for() {
+    let language = |query| split(query).unwrap().language();
+    assert_eq!(language("city"), None);
+    assert_eq!(language("المملكة العربية السعودية"), Some("ara"));
+    assert_eq!(language("city ایران"), Some("pes"));
+    assert_eq!(counted("بھارت کی الیکشن میں ہے")[0], "بھارت کی الیکشن ", "Urdu has no such article");
 }

@@ -194,6 +194,14 @@ impl SearchRequest {
         self
     }
 
+    /// The same search, of which nodes are told the language of its words.
+    pub fn in_language(mut self, language: Option<&str>) -> Self {
+        if let Some(language) = language {
+            self.members.set("locales", &serde_json::json!([language]));
+        }
+        self
+    }
+
     /// The same search for other words, of which a node drops those that no document has first, and then others: hits that
     /// lack more than it is meant to drop are left out by the merge.
     pub fn for_words_but(mut self, query: String) -> Self {
@@ -260,12 +268,15 @@ impl SearchRequest {
         self
     }
 
+    /// Whether the client wants to see which words of the hits match.
+    pub fn marks_words(&self) -> bool {
+        !self.formatted.is_empty() || self.members.read_or("showMatchesPosition", false) == Some(true)
+    }
+
     /// The part of the search that is by meaning. Nodes mark words in hits only if the search is by words too, which it is by
     /// a trace if the client wants them marked.
     pub fn by_meaning(mut self) -> Self {
-        let marks_words =
-            !self.formatted.is_empty() || self.members.read_or("showMatchesPosition", false) == Some(true);
-        let ratio = if marks_words { ALMOST_ONLY_MEANING } else { 1.0 };
+        let ratio = if self.marks_words() { ALMOST_ONLY_MEANING } else { 1.0 };
         self.members.set("hybrid", &serde_json::json!({ "embedder": self.embedder, "semanticRatio": ratio }));
         self.semantic_ratio = None;
         self
@@ -366,8 +377,8 @@ impl SearchRequest {
         if let Some(shards) = shards {
             body.set("filter", &super::restriction::restrict(serde_json::Value::Null, shards));
         }
-        let fields = self.members.0.iter().filter(|(name, _)| name == "attributesToSearchOn").cloned();
-        body.0.extend(fields);
+        let kept = |name: &str| matches!(name, "attributesToSearchOn" | "locales");
+        body.0.extend(self.members.0.iter().filter(|(name, _)| kept(name)).cloned());
         body
     }
 
