@@ -347,6 +347,7 @@ codes! {
     MiroirJwtInvalid "miroir_jwt_invalid" Auth 401 "The token of the search UI is forged, expired, not valid yet, or cannot be read.";
     MiroirJwtScopeDenied "miroir_jwt_scope_denied" Auth 403 "The token of the search UI opens searches of its index and nothing else.";
     MiroirMultiAliasNotWritable "miroir_multi_alias_not_writable" InvalidRequest 409 "The alias stands for several indexes, which can be read by it and not written.";
+    MiroirNoLeader "miroir_no_leader" System 503 "Of several Miroirs on one store none leads at the moment, or the one that does cannot be reached; try again.";
     MiroirNoQuorum "miroir_no_quorum" System 503 "Too few replicas can take the write; try again.";
     MiroirNotSupported "miroir_not_supported" InvalidRequest 501 "Miroir does not serve this route or this option.";
     MiroirPrimaryKeyRequired "miroir_primary_key_required" InvalidRequest 400 "Documents cannot be dealt out to shards without their primary key.";

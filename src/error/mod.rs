@@ -110,6 +110,11 @@ impl ApiError {
         Self::new(Code::IndexNotFound, format!("Index `{uid}` not found."))
     }
 
+    /// Of several Miroirs none carries this out at the moment.
+    pub fn no_leader(why: &str) -> Self {
+        Self::new(Code::MiroirNoLeader, why)
+    }
+
     /// The same about an alias, without the names of what it stands for.
     #[must_use]
     pub fn not_naming<'a>(self, targets: impl Iterator<Item = &'a IndexUid>, alias: &IndexUid) -> Self {

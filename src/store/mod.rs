@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, ShardSet, TaskUid};
-use crate::conf::TaskStoreConfig;
+use crate::conf::{Secret, TaskStoreConfig};
 use crate::error::{ApiError, Code};
 use crate::tasks::{NewTask, Task, TaskPage, TaskQuery};
 use crate::webhooks::Webhook;
@@ -26,11 +26,13 @@ mod change;
 mod conformance;
 #[cfg(test)]
 pub mod memory;
+mod peers;
 mod redis;
 mod sqlite;
 
 pub use self::redis::{check_url as check_redis_url, RedisStore};
 pub use change::{Change, IdempotentWrite, IndexChange, IndexRecord, PayloadId, PayloadPart, StaleReplica};
+pub use peers::{Candidacy, Peer, RollCall};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 /// The store that the configuration names. `lock_wait` is how long a process that is being replaced may take to let go of a
@@ -102,6 +104,26 @@ pub trait Store: Send + Sync + 'static {
     /// All webhooks, in no order.
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError>;
 
+    /// Says that `me` is there, which counts for `lease`, and who else is. If nobody leads and `me` would, it leads from then on, as long
+    /// as it goes on saying so.
+    ///
+    /// A store that only one process can have makes it the leader for good.
+    async fn call_roll(&self, me: &Peer, candidacy: Candidacy, lease: Duration) -> Result<RollCall, StoreError> {
+        let _ = (candidacy, lease);
+        Ok(RollCall { leader: Some(me.clone()), term: 0, peers: vec![me.clone()], secret: Secret::new("") })
+    }
+
+    /// `me` is not there any more, and does not lead.
+    async fn leave(&self, me: &Peer) -> Result<(), StoreError> {
+        let _ = me;
+        Ok(())
+    }
+
+    /// From now on writes are those of this term: once a later one has begun, they are refused as `Deposed`.
+    fn write_in_term(&self, term: u64) {
+        let _ = term;
+    }
+
     fn metrics(&self) -> StoreMetrics;
 }
 
@@ -137,6 +159,8 @@ pub enum StoreError {
     Closed,
     #[error("all task numbers are used up")]
     OutOfTaskUids,
+    #[error("another Miroir leads by now")]
+    Deposed,
     #[error("the idempotency key has been used by another write")]
     IdempotencyKeyTaken,
 }
@@ -148,6 +172,9 @@ impl From<StoreError> for ApiError {
                 Code::MiroirIdempotencyKeyReused,
                 "The `Idempotency-Key` has been used by another write at the same time.",
             );
+        }
+        if matches!(error, StoreError::Deposed) {
+            return ApiError::no_leader("Another Miroir leads by now, and this one has not given its place up yet.");
         }
         ApiError::new(Code::MiroirStoreUnavailable, format!("Miroir cannot reach its own records: {error}."))
     }

@@ -141,6 +141,7 @@ impl Link {
         let server = &self.server;
         StoreError::Backend(match failure {
             Failure::Busy => return StoreError::Busy,
+            Failure::Declined(code) if code == "DEPOSED" => return StoreError::Deposed,
             Failure::NotNow(why) => format!(
                 "Redis at {server} cannot be reached ({why}); check that it runs and that miroir.task_store.url names it"
             ),
@@ -192,7 +193,7 @@ fn failure_of(error: &RedisError) -> Failure {
         ErrorKind::Server(_) | ErrorKind::Extension => match error.code() {
             // A script of somebody else holds Redis up; ours was not begun.
             Some("BUSY") => Failure::NotNow(text),
-            Some(code @ ("FENCED" | "TAKEN" | "NOUIDS")) => Failure::Declined(code.to_owned()),
+            Some(code @ ("FENCED" | "DEPOSED" | "TAKEN" | "NOUIDS")) => Failure::Declined(code.to_owned()),
             Some("NOAUTH" | "WRONGPASS") => {
                 Failure::Refused("it does not take the user and password of miroir.task_store.url".to_owned())
             }

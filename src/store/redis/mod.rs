@@ -10,6 +10,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{cmd, Client, ConnectionAddr, IntoConnectionInfo};
@@ -18,9 +19,11 @@ use tokio::runtime::Runtime;
 
 use self::link::Link;
 use self::read::Reader;
+use self::roll::Roll;
 use self::write::Writer;
 use super::{
-    Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, StaleReplica, Store, StoreError, StoreMetrics,
+    Candidacy, Change, IdempotentWrite, IndexRecord, PayloadId, PayloadPart, Peer, RollCall, StaleReplica, Store,
+    StoreError, StoreMetrics,
 };
 use crate::auth::{AdminSession, ApiKey};
 use crate::cluster::{Alias, ShardSet, TaskUid};
@@ -30,6 +33,7 @@ use crate::webhooks::Webhook;
 mod keys;
 mod link;
 mod read;
+mod roll;
 #[cfg(test)]
 mod test_server;
 #[cfg(test)]
@@ -57,6 +61,9 @@ struct Shared {
     commands: Arc<Link>,
     bulk: Arc<Link>,
     writer: Arc<Writer>,
+    roll: Roll,
+    /// What Miroirs on this store tell each other by, if this is the first.
+    peer_secret: String,
 }
 
 impl RedisStore {
@@ -73,11 +80,14 @@ impl RedisStore {
         let bulk = Arc::new(Link::new(client, server.clone()));
         // The braces are a hash tag: a cluster keeps all these keys together.
         let prefix = format!("{{{prefix}}}:");
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|error| cannot_open(&server, error.to_string()))?;
-        let session = format!("{:032x}", u128::from_le_bytes(random));
+        let random = || -> Result<String, StoreError> {
+            let mut bytes = [0; 16];
+            getrandom::fill(&mut bytes).map_err(|error| cannot_open(&server, error.to_string()))?;
+            Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
+        };
+        let (session, peer_secret) = (random()?, random()?);
         let writer = Arc::new(Writer::new(prefix.clone(), session, Arc::clone(&commands), Arc::clone(&bulk)));
-        let shared = Arc::new(Shared { prefix, server, commands, bulk, writer });
+        let shared = Arc::new(Shared { prefix, server, commands, bulk, writer, roll: Roll::new(), peer_secret });
         let store = Self { shared, runtime: Some(runtime) };
         store.on_its_threads(|shared| async move { shared.check_version().await }).await?;
         store.on_its_threads(|shared| async move { shared.warn_of_what_is_not_durable().await }).await?;
@@ -274,6 +284,27 @@ impl Store for RedisStore {
 
     async fn webhooks(&self) -> Result<Vec<Webhook>, StoreError> {
         self.on_its_threads(|shared| async move { shared.reader().webhooks().await }).await
+    }
+
+    async fn call_roll(&self, me: &Peer, candidacy: Candidacy, lease: Duration) -> Result<RollCall, StoreError> {
+        let me = me.clone();
+        self.on_its_threads(move |shared| async move {
+            let place = (shared.commands.as_ref(), shared.prefix.as_str());
+            shared.roll.call(place, &me, candidacy, lease, &shared.peer_secret).await
+        })
+        .await
+    }
+
+    async fn leave(&self, me: &Peer) -> Result<(), StoreError> {
+        let me = me.clone();
+        let leaving = |shared: Arc<Shared>| async move {
+            shared.roll.leave((shared.commands.as_ref(), shared.prefix.as_str()), &me).await
+        };
+        self.on_its_threads(leaving).await
+    }
+
+    fn write_in_term(&self, term: u64) {
+        self.shared.writer.write_in_term(term);
     }
 
     fn metrics(&self) -> StoreMetrics {

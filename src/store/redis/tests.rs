@@ -300,3 +300,64 @@ async fn writes_that_wait_together_share_flushes() {
     println!("{:.0} acknowledged writes a second", 3_200.0 / start.elapsed().as_secs_f64());
     assert_eq!(store.metrics(), StoreMetrics { writes: 3_200, commits: 3_200, failed_commits: 0 });
 }
+
+fn peer(id: &str, port: u16) -> Peer {
+    Peer { id: id.to_owned(), address: format!("10.0.0.1:{port}") }
+}
+
+const LEASE: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn of_several_one_leads_until_it_leaves_or_is_not_heard_of() {
+    let server = RedisServer::start();
+    let (one, two) = (open(&server).await, open(&server).await);
+    let (a, b, c) = (peer("a", 1), peer("b", 2), peer("c", 3));
+    let waits = two.call_roll(&b, Candidacy::No, LEASE).await.unwrap();
+    assert_eq!((waits.leader, waits.term), (None, 0));
+    let first = one.call_roll(&a, Candidacy::StartsHere, LEASE).await.unwrap();
+    assert_eq!((first.leader, first.term), (Some(a.clone()), 1));
+    let second = two.call_roll(&b, Candidacy::Stands, LEASE).await.unwrap();
+    assert_eq!((second.leader, second.term, second.peers.len()), (Some(a.clone()), 1, 2));
+    assert_eq!(second.secret.reveal(), first.secret.reveal());
+
+    one.leave(&a).await.unwrap();
+    let short = Duration::from_millis(300);
+    let second = two.call_roll(&b, Candidacy::Stands, short).await.unwrap();
+    assert_eq!((second.leader, second.term), (Some(b.clone()), 2));
+    // It is not heard of for longer than its lease, and nobody has led since: its term goes on.
+    tokio::time::sleep(2 * short).await;
+    assert_eq!(two.call_roll(&b, Candidacy::Stands, short).await.unwrap().term, 2);
+    tokio::time::sleep(2 * short).await;
+    let third = one.call_roll(&c, Candidacy::Stands, LEASE).await.unwrap();
+    assert_eq!((third.leader, third.term, third.peers), (Some(c.clone()), 3, vec![c.clone()]));
+    assert_eq!(two.call_roll(&b, Candidacy::Stands, LEASE).await.unwrap().leader, Some(c));
+}
+
+#[tokio::test]
+async fn who_starts_where_another_one_listened_takes_its_place_at_once() {
+    let (store, _server) = on_a_new_server().await;
+    let (a, b) = (peer("a", 1), peer("b", 1));
+    store.call_roll(&a, Candidacy::StartsHere, LEASE).await.unwrap();
+    assert_eq!(store.call_roll(&b, Candidacy::Stands, LEASE).await.unwrap().leader, Some(a));
+    let taken = store.call_roll(&b, Candidacy::StartsHere, LEASE).await.unwrap();
+    assert_eq!((taken.leader, taken.term, taken.peers.len()), (Some(b), 2, 1));
+}
+
+#[tokio::test]
+async fn who_led_in_an_earlier_term_writes_nothing_any_more() {
+    let server = RedisServer::start();
+    let (one, two) = (open(&server).await, open(&server).await);
+    let term = one.call_roll(&peer("a", 1), Candidacy::Stands, LEASE).await.unwrap().term;
+    one.write_in_term(term);
+    one.insert_task(addition("i", 0), Vec::new()).await.unwrap();
+    one.leave(&peer("a", 1)).await.unwrap();
+    // Until the next one begins, what is on its way may arrive.
+    let task = one.insert_task(addition("i", 1), Vec::new()).await.unwrap();
+    two.write_in_term(two.call_roll(&peer("b", 2), Candidacy::Stands, LEASE).await.unwrap().term);
+    let late = one.insert_task(addition("i", 2), Vec::new()).await;
+    assert!(matches!(late, Err(StoreError::Deposed)), "{late:?}");
+    let late = one.apply(vec![Change::DeleteTask(task.uid)]).await;
+    assert!(matches!(late, Err(StoreError::Deposed)), "{late:?}");
+    assert_eq!(two.insert_task(addition("i", 3), Vec::new()).await.unwrap().uid, TaskUid(2));
+    assert_eq!(one.followed_tasks().await.unwrap().len(), 3, "reading is nobody's");
+}

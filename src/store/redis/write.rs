@@ -33,6 +33,8 @@ pub struct Writer {
     /// Payloads go over a connection of their own: nothing small waits behind a large body.
     bulk: Arc<Link>,
     session: String,
+    /// The term whose leader writes; 0 while this Miroir has led in none.
+    term: AtomicU64,
     /// Rises with every answer that is missing: see `common.lua`.
     epoch: AtomicU64,
     next_number: AtomicU64,
@@ -132,6 +134,7 @@ impl Writer {
             commands,
             bulk,
             session,
+            term: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             next_number: AtomicU64::new(0),
             acknowledged: Mutex::default(),
@@ -140,6 +143,13 @@ impl Writer {
             writes: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             failed_commits: AtomicU64::new(0),
+        }
+    }
+
+    pub fn write_in_term(&self, term: u64) {
+        // What was in doubt in an earlier term is there or not for whoever has led since.
+        if self.term.swap(term, Ordering::AcqRel) != term {
+            self.doubtful().clear();
         }
     }
 
@@ -290,6 +300,8 @@ impl Writer {
     ) -> Result<i64, Failure> {
         let deadline = Instant::now() + CALL_TIMEOUT;
         let mut head = Arguments::default();
+        let term = self.term.load(Ordering::Acquire);
+        head.push(if term == 0 { String::new() } else { term.to_string() });
         head.push(&self.session).push("").push(number.map(|number| number.to_string()).unwrap_or_default());
         head.push_number(forgotten.len());
         for number in forgotten {
@@ -300,7 +312,7 @@ impl Writer {
         let mut is_in_doubt = false;
         loop {
             let epoch = self.epoch.load(Ordering::Acquire);
-            arguments[1] = epoch.to_string().into_bytes();
+            arguments[2] = epoch.to_string().into_bytes();
             let call = Call::Script { script, prefix: &self.prefix, arguments: &arguments };
             let failure = match link.attempt(&call, deadline).await {
                 Ok(value) => match i64::from_redis_value(value) {

@@ -11,6 +11,12 @@ local function take()
     return ARGV[taken]
 end
 
+-- Whoever led in an earlier term writes nothing any more.
+local term = take()
+if term ~= '' and term ~= (redis.call('GET', p .. 'term') or '0') then
+    return redis.error_reply('DEPOSED by a later term')
+end
+
 -- An answer that went missing leaves its sender in doubt: the call may have been carried out, or may be still on its way.
 -- The sender then goes on with a higher epoch. The first call of that epoch to arrive shuts out all earlier ones, so that
 -- none of them can come late and undo what is newer.
