@@ -11,15 +11,16 @@ use crate::api::{KeysUnderWay, SearchesUnderWay};
 use crate::auth::{AdminSessions, Gate, LoginAttempts, Secrets, SessionLimits};
 use crate::catalog::{apply_pending_changes, index_of, Catalog};
 use crate::cluster::{Cluster, HealthThresholds, Index, IndexUid, Node, Overdue, SearchRules, Snapshot, Topology};
-use crate::conf::{Config, ConfigView};
+use crate::conf::{Config, ConfigView, Secret};
 use crate::documents::MemoryBudget;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::peers::{reads_last, Followers, Following, Lead, ReadLease, Role};
 use crate::rollover::Rollovers;
 use crate::scatter::{HealthBoard, LegLimits, NodeClient, Scatter};
 use crate::settings::sequential::Withheld;
-use crate::settings::{features, rules, SettingsLocks};
-use crate::store::{self, Store};
+use crate::settings::{features, rules, DriftReports, SettingsLocks};
+use crate::store::{self, Peer, Store};
 use crate::tasks::{Conclusion, Task, TaskKind, TaskRegistry};
 use crate::webhooks::Webhooks;
 use crate::writes::{LateTurns, Quorum, ReplicaLogs, SharedRequests, WriteOrder};
@@ -35,6 +36,14 @@ const READ_TIME_SHARE: f32 = 0.9;
 
 pub struct App {
     pub config: Config,
+    pub foundations: Arc<Foundations>,
+    /// This Miroir as others on its store know it.
+    pub me: Peer,
+    /// What they tell each other by.
+    pub peer_secret: Secret,
+    pub role: Role,
+    /// Held while reads may be answered by what this Miroir knows.
+    pub reads: ReadLease,
     pub cluster: Arc<Cluster>,
     pub scatter: Scatter,
     pub store: Arc<dyn Store>,
@@ -62,6 +71,8 @@ pub struct App {
     pub changing_rules: tokio::sync::Mutex<()>,
     /// Who compares and mends the settings of which index.
     pub settings_locks: SettingsLocks,
+    /// What followers have found to differ.
+    pub drift_reports: DriftReports,
     /// The configuration that Miroir runs on, for showing it and for seeing what has changed.
     pub view: ArcSwap<ConfigView>,
     /// Writes under way, and which of them wait for which.
@@ -82,16 +93,56 @@ pub struct App {
     pub searches: SearchesUnderWay,
 }
 
-impl App {
-    /// Opens the store and takes up what it remembers. Talks to no node yet. `lock_wait` is how long a process that is being
-    /// replaced may take to let go of the store.
+/// What a process keeps from its start to its end, whoever leads.
+pub struct Foundations {
+    /// As it was last read.
+    pub config: ArcSwap<Config>,
+    pub store: Arc<dyn Store>,
+    pub metrics: Arc<Metrics>,
+    pub gate: Arc<Gate>,
+}
+
+impl Foundations {
+    /// Opens the store. `lock_wait` is how long a process that is being replaced may take to let go of it.
     pub async fn open(config: Config, lock_wait: Duration) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::new().context("cannot set up metrics")?);
         let store = store::open(&config.task_store, lock_wait).await?;
-        apply_pending_changes(store.as_ref()).await?;
-
         let gate = Gate::open(Secrets::of(&config), Arc::clone(&store)).await.context("cannot read the API keys")?;
-        let gate = Arc::new(gate);
+        Ok(Self { config: ArcSwap::from_pointee(config), store, metrics, gate: Arc::new(gate) })
+    }
+}
+
+/// A Miroir's place among those on its store when it opens.
+pub enum Seat {
+    /// It leads in this term, as long as `lead` says. The others may still go by what another one told them.
+    Leader {
+        term: u64,
+        lead: Lead,
+        reads: ReadLease,
+        others: Vec<String>,
+    },
+    Follower {
+        leader: Option<Peer>,
+        peers: Vec<Peer>,
+    },
+}
+
+impl App {
+    /// Takes up what the store remembers: all of it as the leader, and else only what there is to know before the leader tells it. Talks to
+    /// no node yet.
+    pub async fn open(
+        foundations: Arc<Foundations>,
+        me: Peer,
+        peer_secret: Secret,
+        seat: Seat,
+    ) -> anyhow::Result<Self> {
+        let config = Config::clone(&foundations.config.load());
+        let (store, metrics) = (Arc::clone(&foundations.store), Arc::clone(&foundations.metrics));
+        let gate = Arc::clone(&foundations.gate);
+        let leads = matches!(seat, Seat::Leader { .. });
+        if leads {
+            apply_pending_changes(store.as_ref()).await?;
+        }
         let admin_sessions = AdminSessions::new(Arc::clone(&store), config.admin_ui.lifetimes);
         let topology = topology_of(&config);
         let nodes = NodeClient::new(&topology, config.node_keys()).context("node_master_key is no header value")?;
@@ -103,22 +154,12 @@ impl App {
         for node in &topology.nodes {
             metrics.node_healthy.with_label_values(&[node.id.as_str()]).set(1);
         }
-        let mut snapshot = Snapshot::new(topology).with_placement(config.shards);
-        for record in store.indexes().await? {
-            snapshot = snapshot.with_index(Arc::new(index_of(record)));
-        }
-        if let Some(serde_json::Value::Object(features)) = store.configuration(features::NAME).await? {
-            snapshot = snapshot.with_features(features);
-        }
-        if let Some(rules) = store.configuration(rules::NAME).await? {
-            let rules = SearchRules::from_json(rules).context("the search rules in the store cannot be read")?;
-            // Until they have been looked at, it is not known what nodes have.
-            let nodes: Vec<_> = snapshot.topology.node_indexes().filter(|_| !rules.is_empty()).collect();
-            snapshot = snapshot.with_search_rules(Arc::new(rules), nodes);
-        }
-        let aliases = store.aliases().await?.into_iter().map(|alias| (alias.name.clone(), alias));
-        let cluster = Arc::new(Cluster::new(snapshot.with_aliases(aliases.collect())));
-        let tasks = TaskRegistry::open(Arc::clone(&store), config.task_registry.ttl, Arc::clone(&cluster)).await?;
+        let cluster = Arc::new(Cluster::new(recorded(store.as_ref(), topology, config.shards).await?));
+        let ttl = config.task_registry.ttl;
+        let tasks = match leads {
+            true => TaskRegistry::open(Arc::clone(&store), ttl, Arc::clone(&cluster)).await?,
+            false => TaskRegistry::idle(Arc::clone(&store), ttl, Arc::clone(&cluster)),
+        };
         let webhooks = Arc::new(Webhooks::open(Arc::clone(&store)).await?);
         tasks.tell_ends_while(webhooks.are_there());
         let topology = Arc::clone(&cluster.snapshot().topology);
@@ -129,16 +170,29 @@ impl App {
         }
         let rollovers = Rollovers::open(store.as_ref()).await?;
         metrics.rollover_policies.set(rollovers.all().len() as i64);
-        let catalog = Catalog::new(Arc::clone(&cluster));
         let limits = LegLimits {
             read_timeout: config.scatter.node_timeout,
             write_timeout: config.scatter.node_timeout * WRITE_TIMEOUT_FACTOR,
             read_time_max: config.server.request_timeout.mul_f32(READ_TIME_SHARE),
             retry_on_timeout: config.scatter.retry_on_timeout,
         };
+        let reads_last = reads_last(config.leader_election.lease);
+        let (role, lead, reads, followers) = match seat {
+            Seat::Leader { term, lead, reads, others } => {
+                let followers = Arc::new(Followers::new(others, reads_last));
+                tasks.show_first(Arc::clone(&followers));
+                (Role::Leads { term, followers: Arc::clone(&followers) }, lead, reads, followers)
+            }
+            Seat::Follower { leader, peers } => {
+                let following = Following::default();
+                following.set_roll(leader, peers);
+                (Role::Follows(following), Lead::none(), ReadLease::none(), Arc::new(Followers::new([], reads_last)))
+            }
+        };
+        let catalog = Catalog::new(Arc::clone(&cluster), followers);
         let scatter = Scatter::new(
             &topology,
-            (Arc::clone(&cluster), nodes, health),
+            (Arc::clone(&cluster), nodes, health, lead),
             limits,
             config.replica_selection,
             config.hedging,
@@ -149,9 +203,15 @@ impl App {
         let view = ArcSwap::from_pointee(config.view.clone());
         let (order, keys_under_way, settings_locks) = (WriteOrder::default(), Arc::default(), SettingsLocks::default());
         let shared_requests = SharedRequests::new(metrics.writes_per_request.clone());
-        let searches = SearchesUnderWay::new(config.query_coalescing.enabled, Arc::clone(&metrics));
+        // Who has seen a task end must not join a search that began before. Only the leader knows of ends.
+        let searches = SearchesUnderWay::new(config.query_coalescing.enabled && leads, Arc::clone(&metrics));
         Ok(Self {
             config,
+            foundations,
+            me,
+            peer_secret,
+            role,
+            reads,
             cluster,
             scatter,
             store,
@@ -168,6 +228,7 @@ impl App {
             changing_features: Default::default(),
             changing_rules: Default::default(),
             settings_locks,
+            drift_reports: DriftReports::default(),
             view,
             order,
             shared_requests,
@@ -213,8 +274,39 @@ impl App {
 
     /// Waits until no request goes by a snapshot from before `epoch`, at most until `deadline`.
     pub async fn leave_behind(&self, epoch: u64, deadline: Instant) {
-        while !self.cluster.is_left(epoch) && Instant::now() < deadline {
+        while !self.is_left(epoch) && Instant::now() < deadline {
             tokio::time::sleep(LEAVE_POLL).await;
+        }
+    }
+
+    /// Whether no request goes by a snapshot from before `epoch`, at any Miroir.
+    pub fn is_left(&self, epoch: u64) -> bool {
+        self.cluster.is_left(epoch) && self.followers().is_none_or(|followers| followers.have_left(epoch))
+    }
+
+    /// Whether this Miroir is the one that changes things.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leads { .. })
+    }
+
+    /// Whether a Miroir on the same store presents this. One that has its store for itself believes nobody.
+    pub fn is_peer_secret(&self, presented: &[u8]) -> bool {
+        !self.peer_secret.reveal().is_empty() && self.peer_secret.matches(presented)
+    }
+
+    /// The others, where this one leads.
+    pub fn followers(&self) -> Option<&Followers> {
+        match &self.role {
+            Role::Leads { followers, .. } => Some(followers),
+            Role::Follows(_) => None,
+        }
+    }
+
+    /// What this one knows of the leader, if that is another.
+    pub fn following(&self) -> Option<&Following> {
+        match &self.role {
+            Role::Leads { .. } => None,
+            Role::Follows(following) => Some(following),
         }
     }
 
@@ -231,6 +323,25 @@ impl App {
             Quorum::AcknowledgedOrLogged
         }
     }
+}
+
+/// What the store remembers of the cluster, but for tasks.
+async fn recorded(store: &dyn Store, topology: Topology, shards: u32) -> anyhow::Result<Snapshot> {
+    let mut snapshot = Snapshot::new(topology).with_placement(shards);
+    for record in store.indexes().await? {
+        snapshot = snapshot.with_index(Arc::new(index_of(record)));
+    }
+    if let Some(serde_json::Value::Object(features)) = store.configuration(features::NAME).await? {
+        snapshot = snapshot.with_features(features);
+    }
+    if let Some(rules) = store.configuration(rules::NAME).await? {
+        let rules = SearchRules::from_json(rules).context("the search rules in the store cannot be read")?;
+        // Until they have been looked at, it is not known what nodes have.
+        let nodes: Vec<_> = snapshot.topology.node_indexes().filter(|_| !rules.is_empty()).collect();
+        snapshot = snapshot.with_search_rules(Arc::new(rules), nodes);
+    }
+    let aliases = store.aliases().await?.into_iter().map(|alias| (alias.name.clone(), alias));
+    Ok(snapshot.with_aliases(aliases.collect()))
 }
 
 fn showing(snapshot: Snapshot, task: &Task) -> Snapshot {

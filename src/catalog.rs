@@ -10,10 +10,13 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::cluster::{change_aliases, AliasAction, AliasError, AliasTable, Cluster, Index, IndexUid, Snapshot};
 use crate::error::{ApiError, Code};
+use crate::peers::Followers;
 use crate::store::{Change, IndexChange, IndexRecord, Store, StoreError};
 
 pub struct Catalog {
     cluster: Arc<Cluster>,
+    /// Who has to go by what is published before a change is done.
+    followers: Arc<Followers>,
     /// Held by the one who changes records, from reading them until they are published.
     amending: Mutex<()>,
 }
@@ -26,12 +29,12 @@ pub struct Amendment<'a> {
 }
 
 impl Catalog {
-    pub fn new(cluster: Arc<Cluster>) -> Self {
-        Self { cluster, amending: Mutex::default() }
+    pub fn new(cluster: Arc<Cluster>, followers: Arc<Followers>) -> Self {
+        Self { cluster, followers, amending: Mutex::default() }
     }
 
     /// Changes aliases, all at once or not at all, with `also` in the same commit, and returns the epoch from which requests go by
-    /// them. No index comes or goes meanwhile. `check` sees the aliases before and after, and may refuse.
+    /// them, at every Miroir by the time that it returns. No index comes or goes meanwhile. `check` sees the aliases before and after, and may refuse.
     pub async fn change_aliases(
         &self,
         store: &dyn Store,
@@ -57,7 +60,9 @@ impl Catalog {
         if are_changed {
             self.cluster.publish(|snapshot| snapshot.with_aliases(after));
         }
-        Ok(self.cluster.snapshot().epoch)
+        let epoch = self.cluster.snapshot().epoch;
+        self.followers.adopt(epoch).await;
+        Ok(epoch)
     }
 
     pub async fn amend(&self, change: &IndexChange) -> Amendment<'_> {

@@ -45,6 +45,9 @@ pub struct Metrics {
     pub rollover_policies: IntGauge,
     pub settings_changes: IntCounterVec,
     pub settings_drift: IntCounter,
+    pub settings_drift_checks: IntCounter,
+    pub leader: IntGauge,
+    pub peer_count: IntGauge,
     pub settings_repairs: IntCounterVec,
     pub settings_diverged: IntGauge,
     pub webhook_calls: IntCounterVec,
@@ -194,6 +197,12 @@ impl Metrics {
                 "miroir_settings_drift_total",
                 "Times that a node's settings of an index were found changed behind Miroir's back",
             )?,
+            settings_drift_checks: IntCounter::new(
+                "miroir_settings_drift_checks_total",
+                "Times that this Miroir compared the nodes' settings of an index because it was time to",
+            )?,
+            leader: IntGauge::new("miroir_leader", "1 if this Miroir leads those on its store, else 0")?,
+            peer_count: IntGauge::new("miroir_peer_count", "Miroirs on the same store, this one included")?,
             settings_repairs: IntCounterVec::new(
                 Opts::new("miroir_settings_repairs_total", "Nodes made equal again, or not: repaired, failed"),
                 &["outcome"],
@@ -298,6 +307,9 @@ impl Metrics {
         self.registry.register(Box::new(self.rollover_policies.clone()))?;
         self.registry.register(Box::new(self.settings_changes.clone()))?;
         self.registry.register(Box::new(self.settings_drift.clone()))?;
+        self.registry.register(Box::new(self.settings_drift_checks.clone()))?;
+        self.registry.register(Box::new(self.leader.clone()))?;
+        self.registry.register(Box::new(self.peer_count.clone()))?;
         self.registry.register(Box::new(self.settings_repairs.clone()))?;
         self.registry.register(Box::new(self.settings_diverged.clone()))?;
         self.registry.register(Box::new(self.webhook_calls.clone()))?;

@@ -25,7 +25,8 @@ impl App {
         self.scatter.nodes.keys.replace(next.node_keys()).map_err(|error| ReloadError::Unread(error.to_string()))?;
         self.gate.replace_secrets(Secrets::of(&next));
         let changed = running.differences(&next.view);
-        self.view.store(Arc::new(next.view));
+        self.view.store(Arc::new(next.view.clone()));
+        self.foundations.config.store(Arc::new(next));
         log::info!("the configuration was read again; changed: {}", listed(&changed));
         Ok(changed)
     }

@@ -1,6 +1,6 @@
 //! The services of one Miroir process, and how they depend on each other.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -13,11 +13,12 @@ use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
 use crate::background::{
-    Creations, HealthChecks, IndexRollovers, KeyRefresh, MetricsEndpoint, Reload, Renamings, ReplicaLogs,
-    SettingsChanges, SettingsDrift, SharedApp, Startup, TaskReconciliation, TtlSweep, WebhookCalls,
+    Creations, HealthChecks, IndexRollovers, KeyRefresh, LeaderNews, MetricsEndpoint, Reload, Renamings, ReplicaLogs,
+    SettingsChanges, SettingsDrift, Startup, TaskReconciliation, TtlSweep, WebhookCalls,
 };
 use crate::conf::Config;
 use crate::proxy::Proxy;
+use crate::stage::{SharedApp, Stage};
 
 /// How long requests that are under way get to end after SIGTERM.
 const GRACE_PERIOD_S: u64 = 1;
@@ -58,7 +59,7 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let mut server = Server::new_with_opt_and_conf(opt, conf);
     server.bootstrap();
 
-    let app: SharedApp = Arc::new(OnceLock::new());
+    let app: SharedApp = Arc::new(Stage::empty());
     let address = config.server.address.to_string();
     if config.master_key.is_none() {
         log::warn!("there is no master_key: everyone who reaches {address} may read, change and delete everything");
@@ -72,9 +73,11 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     metrics.add_tcp(&metrics_address);
     metrics.threads = Some(1);
 
-    let startup = server.add_service(background_service("startup", Startup::new(config, Arc::clone(&app), lock_wait)));
+    let startup = server
+        .add_service(background_service("startup", Startup::new(config, Arc::clone(&app), lock_wait, options.upgrade)));
     let health = server.add_service(background_service("health", HealthChecks::new(Arc::clone(&app))));
     let tasks = server.add_service(background_service("tasks", TaskReconciliation::new(Arc::clone(&app))));
+    let news = server.add_service(background_service("news", LeaderNews::new(Arc::clone(&app))));
     let logs = server.add_service(background_service("logs", ReplicaLogs::new(Arc::clone(&app))));
     let renamings = server.add_service(background_service("renamings", Renamings::new(Arc::clone(&app))));
     let creations = server.add_service(background_service("creations", Creations::new(Arc::clone(&app))));
@@ -88,8 +91,8 @@ pub fn run(config: Config, options: RunOptions) -> ! {
     let proxy = server.add_service(proxy);
     let metrics = server.add_service(metrics);
     for dependent in [
-        &health, &tasks, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &rollovers, &reload, &ttl,
-        &proxy, &metrics,
+        &health, &tasks, &news, &logs, &renamings, &creations, &changes, &drift, &keys, &webhooks, &rollovers, &reload,
+        &ttl, &proxy, &metrics,
     ] {
         dependent.add_dependency(&startup);
     }

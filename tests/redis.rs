@@ -2,77 +2,9 @@
 
 mod support;
 
-// The store's own tests use the rest of it.
-#[allow(dead_code)]
-#[path = "../src/store/redis/test_server.rs"]
-mod test_server;
-
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Stdio};
-
 use serde_json::{json, Value};
-use support::{miroir, wait_until, Client, Cluster, ClusterOptions, Output, START_PATIENCE};
-use test_server::RedisServer;
-
-const ADMIN_KEY: &str = "the-admin-key-of-these-miroirs";
-
-/// A Miroir of our own before the cluster's nodes. It ends with this.
-struct Proxy {
-    client: Client,
-    errors: Output,
-    process: Child,
-}
-
-impl Proxy {
-    fn start(cluster: &Cluster, redis: &RedisServer, folder: &Path) -> Self {
-        let [port, metrics_port] = free_ports();
-        let mut text = format!(
-            "miroir:\n  master_key: {}\n  node_master_key: {}\n  replication_factor: 2\n  admin: {{ api_key: {ADMIN_KEY} }}\n  \
-             search_ui: {{ enabled: true, indexes: [i], jwt_secret: the-search-ui-secret-of-both-miroirs }}\n  \
-             task_store: {{ backend: redis, url: \"{}\", key_prefix: m }}\n  server: {{ port: {port} }}\n  metrics: {{ port: \
-             {metrics_port} }}\n  health: {{ interval_ms: 500, timeout_ms: 400 }}\n  nodes:\n",
-            cluster.master_key,
-            cluster.node_master_key,
-            redis.url()
-        );
-        for node in &cluster.nodes {
-            text += &format!("    - {{ id: {}, address: \"{}\", replica_group: {} }}\n", node.id, node.url, node.group);
-        }
-        let file = folder.join("miroir.yaml");
-        std::fs::write(&file, text).expect("a file");
-        let mut command = miroir();
-        command.arg("--conf").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = command.spawn().expect("miroir starts");
-        let errors = Output::collect(process.stderr.take().expect("it is piped"));
-        let client = Client::new(&format!("http://127.0.0.1:{port}"), Some(&cluster.master_key));
-        let proxy = Self { client, errors, process };
-        wait_until("Miroir listens", START_PATIENCE, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-        wait_until("Miroir is ready", START_PATIENCE, || proxy.client.get("/_miroir/ready").status == 200);
-        proxy
-    }
-
-    fn kill(mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("a killed process ends");
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // It may have been ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            eprintln!("--- what Miroir printed ---\n{}--- end ---", self.errors.text());
-        }
-    }
-}
-
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
-}
+use support::on_redis::{Proxy, RedisServer, ADMIN_KEY};
+use support::{wait_until, Cluster, ClusterOptions, START_PATIENCE};
 
 fn replicated() -> Cluster {
     Cluster::start(ClusterOptions { nodes: 2, replication_factor: 2, ..Default::default() })
@@ -83,33 +15,33 @@ fn tasks_in_redis_are_followed_to_their_end_after_miroir_and_redis_have_crashed(
     const BATCHES: u64 = 6;
     const BATCH: u64 = 1000;
     let (cluster, mut redis, folder) = (replicated(), RedisServer::start(), tempfile::tempdir().unwrap());
-    let first = Proxy::start(&cluster, &redis, folder.path());
-    first.client.succeed(first.client.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
+    let mut proxy = Proxy::start(&cluster, &redis, folder.path());
+    proxy.client.succeed(proxy.client.post("/indexes", json!({ "uid": "i", "primaryKey": "id" })));
     let text = "words to index ".repeat(20);
     let accepted: Vec<u64> = (0..BATCHES)
         .map(|batch| {
             let ids = batch * BATCH..(batch + 1) * BATCH;
             let documents: Vec<_> = ids.map(|id| json!({ "id": id, "text": format!("{text}{id}") })).collect();
-            first.client.post("/indexes/i/documents", json!(documents)).task_uid()
+            proxy.client.post("/indexes/i/documents", json!(documents)).task_uid()
         })
         .collect();
     assert_eq!(accepted, (1..=BATCHES).collect::<Vec<_>>());
-    let unfinished = first.client.get("/tasks?statuses=enqueued,processing").expect_status(200);
+    let unfinished = proxy.client.get("/tasks?statuses=enqueued,processing").expect_status(200);
     assert_ne!(unfinished["total"], 0, "all was done before the crash: the batches are too small for this test");
-    first.kill();
+    proxy.kill();
     redis.kill();
     redis.start_again();
 
-    let second = Proxy::start(&cluster, &redis, folder.path());
+    proxy.start_again();
 
     for uid in accepted {
-        let task = second.client.wait_task(uid);
+        let task = proxy.client.wait_task(uid);
         assert_eq!(task["status"], "succeeded", "{task}");
         assert_eq!(task["details"], json!({ "receivedDocuments": BATCH, "indexedDocuments": BATCH }));
     }
     assert_eq!(cluster.documents_held("i"), [BATCHES * BATCH; 2]);
-    assert_eq!(second.client.get("/indexes/i").expect_status(200)["primaryKey"], "id");
-    assert_eq!(second.client.delete("/indexes/i/documents/1").task_uid(), BATCHES + 1);
+    assert_eq!(proxy.client.get("/indexes/i").expect_status(200)["primaryKey"], "id");
+    assert_eq!(proxy.client.delete("/indexes/i/documents/1").task_uid(), BATCHES + 1);
 }
 
 #[test]

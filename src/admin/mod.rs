@@ -2,6 +2,7 @@
 
 mod aliases;
 mod login;
+mod peers;
 mod rollover_policies;
 mod search_ui;
 mod ttl;
@@ -17,6 +18,7 @@ use crate::scatter::NodeRequest;
 
 pub use aliases::AliasRoute;
 pub use login::PresentedSession;
+pub use peers::PeerRoute;
 pub use rollover_policies::RolloverRoute;
 pub use ttl::TtlRoute;
 
@@ -26,6 +28,7 @@ pub enum AdminRoute {
     Config,
     Login,
     Logout,
+    Peers(PeerRoute),
     Ready,
     Reload,
     Rollover(RolloverRoute),
@@ -46,6 +49,7 @@ impl AdminRoute {
             ["admin", "login"] if verb == Verb::Post => Some(AdminRoute::Login),
             ["admin", "logout"] if verb == Verb::Post => Some(AdminRoute::Logout),
             ["indexes", uid, "ttl-policy"] => TtlRoute::recognise(uid, verb).map(AdminRoute::Ttl),
+            ["peers", rest @ ..] => PeerRoute::recognise(rest, verb).map(AdminRoute::Peers),
             ["reload"] if verb == Verb::Post => Some(AdminRoute::Reload),
             _ if verb != Verb::Get => None,
             ["config"] => Some(AdminRoute::Config),
@@ -60,7 +64,15 @@ impl AdminRoute {
 
     /// Whether its handler has to know where the request comes from.
     pub fn asks_for_origin(&self) -> bool {
-        matches!(self, AdminRoute::Login | AdminRoute::Logout | AdminRoute::SearchUiSession(_))
+        matches!(self, AdminRoute::Login | AdminRoute::Logout | AdminRoute::Peers(_) | AdminRoute::SearchUiSession(_))
+    }
+
+    /// Whether each of several Miroirs answers for itself.
+    pub fn is_of_each(&self) -> bool {
+        matches!(
+            self,
+            AdminRoute::Config | AdminRoute::Peers(_) | AdminRoute::Ready | AdminRoute::Reload | AdminRoute::Version
+        )
     }
 
     pub fn writes(&self) -> bool {
@@ -78,6 +90,7 @@ impl AdminRoute {
             AdminRoute::Config => "/_miroir/config",
             AdminRoute::Login => "/_miroir/admin/login",
             AdminRoute::Logout => "/_miroir/admin/logout",
+            AdminRoute::Peers(route) => route.template(),
             AdminRoute::Ready => "/_miroir/ready",
             AdminRoute::Reload => "/_miroir/reload",
             AdminRoute::Rollover(route) => route.template(),
@@ -101,6 +114,7 @@ pub async fn answer(
         AdminRoute::Rollover(route) => return rollover_policies::answer(app, route, body).await,
         AdminRoute::Login => return login::login(app, request, body).await,
         AdminRoute::Logout => return login::logout(app, request).await,
+        AdminRoute::Peers(route) => return peers::answer(app, route, request, body).await,
         AdminRoute::Ttl(route) => return ttl::answer(app, route, body).await,
         _ => {}
     }
@@ -110,6 +124,7 @@ pub async fn answer(
         | AdminRoute::Rollover(_)
         | AdminRoute::Login
         | AdminRoute::Logout
+        | AdminRoute::Peers(_)
         | AdminRoute::Ttl(_) => {
             unreachable!("answered above, without holding a snapshot")
         }
@@ -123,11 +138,12 @@ pub async fn answer(
     })
 }
 
-/// 200 once every shard has a replica that serves reads.
+/// 200 once every shard has a replica that serves reads, and this Miroir knows which.
 fn ready(app: &App, snapshot: &Snapshot) -> Answer {
     let missing = missing_shards(app, snapshot);
-    let status = if missing.is_empty() { 200 } else { 503 };
-    Answer::json(status, &json!({ "ready": missing.is_empty(), "missing_shards": missing }))
+    let is_ready = missing.is_empty() && app.reads.is_held();
+    let status = if is_ready { 200 } else { 503 };
+    Answer::json(status, &json!({ "ready": is_ready, "missing_shards": missing }))
 }
 
 /// Shards that no replica may be read for, in any index or, without indexes, by placement alone.

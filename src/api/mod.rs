@@ -77,7 +77,7 @@ pub use coalescing::SearchesUnderWay;
 pub use document_by_id::DocumentRead;
 pub use idempotency::{IdempotencyKey, KeysUnderWay};
 pub use origin::Origin;
-pub use route::{Access, Route, Verb};
+pub use route::{Access, Needs, Route, Verb};
 pub use settings::change_for_us as change_settings_for_us;
 pub use stats::size_of;
 pub use whole_index::{create_index_for_us, delete_index};

@@ -66,6 +66,16 @@ pub enum Route {
     Admin(AdminRoute),
 }
 
+/// Which of several Miroirs can answer a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    Anyone,
+    /// Each that knows where things are.
+    Picture,
+    /// The one that takes writes and follows tasks.
+    Leader,
+}
+
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access<'r> {
@@ -172,7 +182,9 @@ impl Route {
             // Each of its indexes is checked by itself.
             Route::OfSeveral(route, _) => return route.access(),
             Route::Health | Route::Admin(AdminRoute::Ready) => return Access::Anyone,
-            Route::Admin(AdminRoute::SearchUiSession(_) | AdminRoute::Login) => return Access::Own,
+            Route::Admin(AdminRoute::SearchUiSession(_) | AdminRoute::Login | AdminRoute::Peers(_)) => {
+                return Access::Own
+            }
             Route::Admin(_) => return Access::AdminKey,
             // It shows where things are, which is nobody's business who only searches.
             Route::Explain(uid) => return Access::AdminKeyOrAction(Action::Everything, uid),
@@ -222,6 +234,23 @@ impl Route {
             Route::SearchRules(_) | Route::SearchRule(..) => (Action::DynamicSearchRulesGet, None),
         };
         Access::Action(action, index)
+    }
+
+    pub fn needs(&self) -> Needs {
+        match self {
+            Route::Health | Route::Version => Needs::Anyone,
+            Route::Admin(route) if route.is_of_each() => Needs::Anyone,
+            Route::Search(..)
+            | Route::FacetSearch(_)
+            | Route::Similar(..)
+            | Route::MultiSearch
+            | Route::Documents(_, Verb::Get)
+            | Route::DocumentsFetch(_)
+            | Route::Document(_, _, Verb::Get)
+            | Route::Explain(_) => Needs::Picture,
+            Route::OfSeveral(route, _) => route.needs(),
+            _ => Needs::Leader,
+        }
     }
 
     /// What a token of the search UI needs for it. `None`: no such token opens it.

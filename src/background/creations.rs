@@ -10,10 +10,10 @@ use pingora::services::background::BackgroundService;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::{IndexUid, TaskUid};
 use crate::error::ApiError;
+use crate::stage::SharedApp;
 use crate::store::{IndexChange, PayloadId, StoreError};
 use crate::tasks::{InCreation, RequestHead, Task, TaskKind};
 use crate::writes::{Scope, Turn};
@@ -33,12 +33,8 @@ impl Creations {
 
 #[async_trait]
 impl BackgroundService for Creations {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        tokio::select! {
-            () = end_all(&app) => {}
-            _ = shutdown.changed() => {}
-        }
+    async fn start(&self, shutdown: ShutdownWatch) {
+        self.app.while_leading(shutdown, |app| async move { end_all(&app).await }).await;
     }
 }
 

@@ -10,9 +10,9 @@ use pingora::lb::Backend;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::NodeIndex;
+use crate::stage::SharedApp;
 use crate::writes::examine;
 
 pub struct HealthChecks {
@@ -30,14 +30,12 @@ const FAILED_NODE_PACE: u32 = 5;
 
 #[async_trait]
 impl BackgroundService for HealthChecks {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        let watches = app.cluster.snapshot().topology.node_indexes().map(|node| watch(Arc::clone(&app), node));
-        let watches = join_all(watches.collect::<Vec<_>>());
-        tokio::select! {
-            _ = watches => {}
-            _ = shutdown.changed() => {}
-        }
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let watching = |app: Arc<App>| async move {
+            let nodes: Vec<NodeIndex> = app.cluster.snapshot().topology.node_indexes().collect();
+            join_all(nodes.into_iter().map(|node| watch(Arc::clone(&app), node))).await;
+        };
+        self.app.for_each_app(shutdown, watching).await;
     }
 }
 
@@ -74,6 +72,10 @@ async fn watch(app: Arc<App>, node: NodeIndex) {
 
 /// Looks whether the node has lost its data, before it is read and wherever an answer suggests it.
 async fn look_for_losses(app: &App, node: NodeIndex) {
+    // The leader's business, who tells the others what is not to be read.
+    if !app.leads() {
+        return;
+    }
     if let Err(error) = examine(app, node).await {
         log::warn!("whether node {} has all its data is not known: {error}", app.scatter.health.id(node));
     }

@@ -5,7 +5,7 @@ use http::{header, Response};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
-use super::{opened, SharedApp};
+use crate::stage::SharedApp;
 
 pub struct MetricsEndpoint {
     app: SharedApp,
@@ -21,7 +21,7 @@ impl MetricsEndpoint {
 impl ServeHttp for MetricsEndpoint {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let (status, body) = match session.req_header().uri.path() {
-            "/metrics" => match opened(&self.app).metrics.render() {
+            "/metrics" => match self.app.app().metrics.render() {
                 Ok(text) => (200, text),
                 Err(error) => (500, error.to_string().into_bytes()),
             },

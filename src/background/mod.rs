@@ -3,6 +3,7 @@
 mod creations;
 mod health_checks;
 mod key_refresh;
+mod leader_news;
 mod metrics_endpoint;
 mod reload;
 mod renamings;
@@ -18,6 +19,7 @@ mod webhook_calls;
 pub use creations::Creations;
 pub use health_checks::HealthChecks;
 pub use key_refresh::KeyRefresh;
+pub use leader_news::LeaderNews;
 pub use metrics_endpoint::MetricsEndpoint;
 pub use reload::Reload;
 pub use renamings::Renamings;
@@ -29,14 +31,3 @@ pub use startup::Startup;
 pub use task_reconciliation::TaskReconciliation;
 pub use ttl_sweep::TtlSweep;
 pub use webhook_calls::WebhookCalls;
-
-use std::sync::{Arc, OnceLock};
-
-use crate::app::App;
-
-/// The application, once start-up has opened it.
-pub type SharedApp = Arc<OnceLock<Arc<App>>>;
-
-fn opened(app: &SharedApp) -> Arc<App> {
-    Arc::clone(app.get().expect("services depend on start-up, which fills it before it is ready"))
-}

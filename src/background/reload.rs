@@ -5,7 +5,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tokio::signal::unix::{signal, SignalKind};
 
-use super::{opened, SharedApp};
+use crate::stage::SharedApp;
 
 pub struct Reload {
     app: SharedApp,
@@ -20,7 +20,6 @@ impl Reload {
 #[async_trait]
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
         let mut hangups = match signal(SignalKind::hangup()) {
             Ok(hangups) => hangups,
             Err(error) => {
@@ -30,7 +29,7 @@ impl BackgroundService for Reload {
         loop {
             tokio::select! {
                 Some(()) = hangups.recv() => {
-                    if let Err(error) = app.reload().await {
+                    if let Err(error) = self.app.app().reload().await {
                         log::error!("{error}");
                     }
                 }

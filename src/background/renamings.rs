@@ -8,10 +8,10 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use time::OffsetDateTime;
 
-use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::Snapshot;
 use crate::settings::rules;
+use crate::stage::SharedApp;
 use crate::store::{IndexChange, StoreError};
 use crate::tasks::{Outcome, Task};
 
@@ -30,12 +30,8 @@ impl Renamings {
 
 #[async_trait]
 impl BackgroundService for Renamings {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        tokio::select! {
-            () = carry_out_all(&app) => {}
-            _ = shutdown.changed() => {}
-        }
+    async fn start(&self, shutdown: ShutdownWatch) {
+        self.app.while_leading(shutdown, |app| async move { carry_out_all(&app).await }).await;
     }
 }
 

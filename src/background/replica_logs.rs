@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use super::{opened, SharedApp};
+use crate::app::App;
+use crate::stage::SharedApp;
 use crate::writes::replay;
 
 pub struct ReplicaLogs {
@@ -22,14 +23,12 @@ impl ReplicaLogs {
 
 #[async_trait]
 impl BackgroundService for ReplicaLogs {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        let topology = Arc::clone(&app.cluster.snapshot().topology);
-        let replays = join_all(topology.node_indexes().map(|node| replay(&app, node)));
+    async fn start(&self, shutdown: ShutdownWatch) {
         // What is cut short here is taken up by the next start, like after a crash.
-        tokio::select! {
-            _ = replays => {}
-            _ = shutdown.changed() => {}
-        }
+        let replaying = |app: Arc<App>| async move {
+            let topology = Arc::clone(&app.cluster.snapshot().topology);
+            join_all(topology.node_indexes().map(|node| replay(&app, node))).await;
+        };
+        self.app.while_leading(shutdown, replaying).await;
     }
 }

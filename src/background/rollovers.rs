@@ -16,7 +16,6 @@ use pingora::services::background::BackgroundService;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{opened, SharedApp};
 use crate::api::{self, Request};
 use crate::app::App;
 use crate::auth::Rights;
@@ -25,6 +24,7 @@ use crate::error::{ApiError, Code, ErrorBody};
 use crate::rollover::{
     aliases_of, ended, Doomed, Member, Phase, Policy, PolicyName, Progress, Rolling, Rollover, Step, Trigger,
 };
+use crate::stage::SharedApp;
 use crate::tasks::{Task, TaskStatus};
 
 /// How often tasks that a policy waits for are looked at.
@@ -42,16 +42,14 @@ impl IndexRollovers {
 
 #[async_trait]
 impl BackgroundService for IndexRollovers {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        if !app.config.ilm.enabled {
-            return;
-        }
+    async fn start(&self, shutdown: ShutdownWatch) {
         // What is cut short here is gone on with by the next start.
-        tokio::select! {
-            () = work(&app) => {}
-            _ = shutdown.changed() => {}
-        }
+        let rolling = |app: Arc<App>| async move {
+            if app.config.ilm.enabled {
+                work(&app).await;
+            }
+        };
+        self.app.while_leading(shutdown, rolling).await;
     }
 }
 
@@ -88,7 +86,7 @@ struct Desk {
 impl Desk {
     /// Whether some request may read what the policy deletes.
     fn is_being_left(&self, app: &App, name: &PolicyName) -> bool {
-        self.leaving.get(name).is_some_and(|(epoch, until)| !app.cluster.is_left(*epoch) && Instant::now() < *until)
+        self.leaving.get(name).is_some_and(|(epoch, until)| !app.is_left(*epoch) && Instant::now() < *until)
     }
 }
 

@@ -12,11 +12,11 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tokio::time::Instant;
 
-use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::{IndexUid, NodeIndex, TaskUid};
 use crate::settings::sequential::see_through;
 use crate::settings::{changes_settings, chats, check, conclude, features, is_due, rules};
+use crate::stage::SharedApp;
 
 /// How often it is looked whether something can be done that could not be before.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -37,12 +37,8 @@ impl SettingsChanges {
 
 #[async_trait]
 impl BackgroundService for SettingsChanges {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        tokio::select! {
-            () = work(&app) => {}
-            _ = shutdown.changed() => {}
-        }
+    async fn start(&self, shutdown: ShutdownWatch) {
+        self.app.while_leading(shutdown, |app| async move { work(&app).await }).await;
     }
 }
 

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use super::{opened, SharedApp};
 use crate::app::App;
 use crate::cluster::NodeId;
 use crate::error::{ApiError, Code};
 use crate::scatter::NodeRequest;
+use crate::stage::SharedApp;
 use crate::tasks::{NodeTaskReport, NodeTasks};
 
 pub struct TaskReconciliation {
@@ -26,9 +26,11 @@ impl TaskReconciliation {
 #[async_trait]
 impl BackgroundService for TaskReconciliation {
     async fn start(&self, shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
-        let tasks = Arc::clone(&app.tasks);
-        tasks.run(Arc::new(TaskLists { app }), shutdown).await;
+        let reconciling = |app: Arc<App>| {
+            let (tasks, shutdown) = (Arc::clone(&app.tasks), shutdown.clone());
+            tasks.run(Arc::new(TaskLists { app }), shutdown)
+        };
+        self.app.while_leading(shutdown.clone(), reconciling).await;
     }
 }
 

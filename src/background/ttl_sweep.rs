@@ -12,12 +12,12 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tokio::time::Instant;
 
-use super::{opened, SharedApp};
 use crate::api::expired_documents::{sweep, Swept};
 use crate::api::expiry_filterable::set_filterable;
 use crate::api::hidden_expired::now_ms;
 use crate::app::App;
 use crate::cluster::{EffectivePolicy, Index, IndexUid};
+use crate::stage::SharedApp;
 
 /// How often it is looked which indexes there are and what their policies say. No sweep comes sooner.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,13 +39,9 @@ impl TtlSweep {
 
 #[async_trait]
 impl BackgroundService for TtlSweep {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
+    async fn start(&self, shutdown: ShutdownWatch) {
         // What is cut short here is found again by the next sweep.
-        tokio::select! {
-            () = work(&app) => {}
-            _ = shutdown.changed() => {}
-        }
+        self.app.while_leading(shutdown, |app| async move { work(&app).await }).await;
     }
 }
 

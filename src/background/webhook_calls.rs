@@ -9,9 +9,9 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use tokio::time::Instant;
 
-use super::{opened, SharedApp};
 use crate::app::App;
 use crate::conf::TaskStoreConfig;
+use crate::stage::SharedApp;
 use crate::webhooks::{Call, CallError, Caller, Outbox};
 
 /// How often it is looked whether another Miroir has changed the webhooks, and how long it takes until what the store refused
@@ -30,13 +30,9 @@ impl WebhookCalls {
 
 #[async_trait]
 impl BackgroundService for WebhookCalls {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let app = opened(&self.app);
+    async fn start(&self, shutdown: ShutdownWatch) {
         // What is cut short here is told by the next start.
-        tokio::select! {
-            () = work(&app) => {}
-            _ = shutdown.changed() => {}
-        }
+        self.app.while_leading(shutdown, |app| async move { work(&app).await }).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -89,6 +90,19 @@ impl Overdue {
                 all
             });
         }
+    }
+
+    /// All of them, as another Miroir has them.
+    pub fn replace(&self, all: Vec<(IndexUid, i64)>) {
+        if all.len() != self.until_ms.load().len()
+            || all.iter().any(|(node_uid, until_ms)| self.of(node_uid) != Some(*until_ms))
+        {
+            self.until_ms.store(Arc::new(all.into_iter().collect()));
+        }
+    }
+
+    pub fn all(&self) -> Vec<(IndexUid, i64)> {
+        self.until_ms.load().iter().map(|(node_uid, until_ms)| (node_uid.clone(), *until_ms)).collect()
     }
 
     /// How many they are, of those that are there.

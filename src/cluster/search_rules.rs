@@ -301,7 +301,7 @@ impl PinOrder {
 }
 
 /// Where the rules stand while not all nodes are known to have them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RulesState {
     /// Changes that have been taken and not concluded.
     changing: Vec<TaskUid>,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Index, IndexUid, Lag, NodeIndex, Shard, Snapshot, TaskUid};
 
 /// Where the settings of an index stand while not all is well with them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsState {
     /// Changes that have been taken and not committed.
     pub changing: Vec<TaskUid>,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use super::aliases::{Alias, AliasTable};
 use super::expiry::Expiry;
@@ -44,7 +45,7 @@ pub struct Snapshot {
     pub epoch: u64,
     pub topology: Arc<Topology>,
     states: Vec<NodeState>,
-    indexes: HashMap<IndexUid, Arc<Index>>,
+    pub(super) indexes: HashMap<IndexUid, Arc<Index>>,
     aliases: Arc<AliasTable>,
     /// Features of nodes that were chosen through Miroir.
     features: Option<Arc<serde_json::Map<String, serde_json::Value>>>,
@@ -64,7 +65,7 @@ pub struct Snapshot {
     pub(super) settings_floor: Option<u64>,
     /// Replicas that lack something acknowledged, by the index's name on the nodes. Few while all is well: absent means not
     /// lagging.
-    lags: Arc<HashMap<IndexUid, Vec<(NodeIndex, ShardSet)>>>,
+    pub(super) lags: Arc<HashMap<IndexUid, Vec<(NodeIndex, ShardSet)>>>,
 }
 
 impl Snapshot {
@@ -294,6 +295,8 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Cluster {
     current: ArcSwap<Snapshot>,
+    /// The current epoch, for those who wait for the next.
+    epoch: watch::Sender<u64>,
     /// Serializes publishers, so that no change is lost between reading a snapshot and replacing it.
     publishing: Mutex<()>,
     /// Earlier snapshots that some request may still hold, with their epochs.
@@ -302,7 +305,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new(snapshot: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(snapshot), publishing: Mutex::new(()), earlier: Mutex::default() }
+        let epoch = watch::Sender::new(snapshot.epoch);
+        Self { current: ArcSwap::from_pointee(snapshot), epoch, publishing: Mutex::new(()), earlier: Mutex::default() }
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -320,7 +324,14 @@ impl Cluster {
         earlier.retain(|(_, snapshot)| snapshot.strong_count() > 0);
         earlier.push((current.epoch, Arc::downgrade(&current)));
         drop(earlier);
+        let epoch = next.epoch;
         self.current.store(Arc::new(next));
+        self.epoch.send_replace(epoch);
+    }
+
+    /// The epoch as it changes.
+    pub fn epochs(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
     }
 
     /// Whether nobody goes by a snapshot from before `epoch` any more.

@@ -1,9 +1,12 @@
 //! The nodes and groups of a cluster.
 
+use serde::{Deserialize, Serialize};
+
 use super::{GroupId, NodeId};
 
 /// Position of a node in its snapshot's topology. Only meaningful with the snapshot that it was taken from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct NodeIndex(pub u16);
 
 #[derive(Clone, Debug, PartialEq, Eq)]

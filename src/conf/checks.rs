@@ -19,6 +19,12 @@ pub(super) fn check(reader: &Reader<'_>, config: &Config) {
     check_listeners(reader, config);
     check_times(reader, config);
     check_sizes(reader, config);
+    if config.leader_election.renew * 3 > config.leader_election.lease {
+        reader.problem(
+            "miroir.leader_election.renew_s",
+            "is at most a third of lease_s, so that one sign of life may be lost",
+        );
+    }
     if config.ilm.enabled && !config.aliases.enabled {
         reader.problem("miroir.ilm.enabled", "needs miroir.aliases.enabled: a rollover is a change of aliases");
     }

@@ -91,6 +91,7 @@ pub struct Config {
     pub settings_broadcast: SettingsBroadcastConfig,
     pub settings_drift_check: SettingsDriftCheckConfig,
     pub aliases: AliasesConfig,
+    pub leader_election: LeaderElectionConfig,
     pub ilm: IlmConfig,
     pub webhooks: WebhooksConfig,
     pub explain: ExplainConfig,
@@ -213,6 +214,17 @@ pub struct AliasesConfig {
     pub enabled: bool,
     /// Flips that are remembered of each alias.
     pub history: usize,
+}
+
+/// Which of several Miroirs on one store leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderElectionConfig {
+    /// `host:port` at which the other Miroirs reach this one. `None`: where it listens.
+    pub address: Option<String>,
+    /// How long a Miroir that is not heard of leads on.
+    pub lease: Duration,
+    /// Time from one sign of life to the next.
+    pub renew: Duration,
 }
 
 /// Rolling time-series indexes.

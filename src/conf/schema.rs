@@ -12,8 +12,8 @@ use super::reader::{Reader, Section};
 use super::yaml::Node;
 use super::{
     admin_ui, search_ui, AdminConfig, AliasesConfig, Config, ConfigView, ExplainConfig, HealthConfig, IlmConfig,
-    MetricsConfig, MultiSearchConfig, NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret, ServerConfig,
-    SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, TtlConfig,
+    LeaderElectionConfig, MetricsConfig, MultiSearchConfig, NodeConfig, QueryCoalescingConfig, ScatterConfig, Secret,
+    ServerConfig, SettingsBroadcastConfig, SettingsDriftCheckConfig, TaskRegistryConfig, TaskStoreConfig, TtlConfig,
     UnavailableShardPolicy, VectorSearchConfig, WebhooksConfig, WritesConfig,
 };
 use crate::cluster::concurrency_limit::LimitBounds;
@@ -113,6 +113,7 @@ fn miroir(section: &Section<'_, '_>) -> Config {
         settings_broadcast: section.section("settings_broadcast", settings_broadcast),
         settings_drift_check: section.section("settings_drift_check", settings_drift_check),
         aliases: section.section("aliases", aliases),
+        leader_election: section.section("leader_election", leader_election),
         ilm: section.section("ilm", ilm),
         webhooks: section.section("webhooks", webhooks),
         explain: section.section("explain", |section| ExplainConfig { enabled: section.truth("enabled", true) }),
@@ -328,6 +329,24 @@ fn aliases(section: &Section<'_, '_>) -> AliasesConfig {
     AliasesConfig {
         enabled: section.truth("enabled", true),
         history: section.number("history", 10, 0..=1_000) as usize,
+    }
+}
+
+fn leader_election(section: &Section<'_, '_>) -> LeaderElectionConfig {
+    LeaderElectionConfig {
+        address: section.parsed("address", None, |address| peer_address(address).map(Some)),
+        lease: Duration::from_secs(section.number("lease_s", 10, 3..=300)),
+        renew: Duration::from_secs(section.number("renew_s", 3, 1..=60)),
+    }
+}
+
+fn peer_address(address: &str) -> Result<String, String> {
+    let expected = || format!("expected a host and a port, such as 10.0.0.5:7700, got `{address}`");
+    let authority: http::uri::Authority = address.parse().map_err(|_| expected())?;
+    match (authority.host(), authority.port_u16()) {
+        ("", _) | (_, None | Some(0)) => Err(expected()),
+        _ if address.contains('@') => Err(expected()),
+        _ => Ok(address.to_owned()),
     }
 }
 

@@ -76,7 +76,7 @@ fn every_mistake_is_named_at_once_with_its_line() {
              master_key_previous_file, node_master_key, node_master_key_file, node_master_key_previous, \
              node_master_key_previous_file, shards, replication_factor, nodes, task_store, admin, server, metrics, health, \
              scatter, multi_search, vector_search, replica_selection, hedging, query_coalescing, admission, task_registry, writes, \
-             settings_broadcast, settings_drift_check, aliases, ilm, webhooks, explain, search_ui, admin_ui, ttl",
+             settings_broadcast, settings_drift_check, aliases, leader_election, ilm, webhooks, explain, search_ui, admin_ui, ttl",
             "conf/m.yaml:11: other: unknown key; known here: miroir",
         ],
     );

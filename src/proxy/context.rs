@@ -7,10 +7,14 @@ use bytes::BytesMut;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::api::{Forward, Route, SettingsMark};
+use crate::app::App;
 use crate::cluster::Snapshot;
 use crate::scatter::PresentedKey;
+use crate::store::Peer;
 
 pub struct Context {
+    /// What serves the request from its beginning to its end.
+    app: Option<Arc<App>>,
     pub started: Instant,
     pub request_id: String,
     /// Held while the request is under way; `None` if too many are.
@@ -23,6 +27,8 @@ pub struct Context {
     pub held: Option<Arc<Snapshot>>,
     /// Set when one node is to answer.
     pub forward: Option<Forward>,
+    /// Set when the Miroir that leads is to answer.
+    pub passed_on: Option<Arc<Peer>>,
     /// Which of the candidates is being asked.
     pub attempt: usize,
     /// What the node was asked with.
@@ -38,6 +44,7 @@ pub struct Context {
 impl Context {
     pub fn new() -> Self {
         Self {
+            app: None,
             started: Instant::now(),
             request_id: String::new(),
             permit: None,
@@ -47,11 +54,22 @@ impl Context {
             settings: None,
             held: None,
             forward: None,
+            passed_on: None,
             attempt: 0,
             node_key: None,
             key_refusals: 0,
             asks_again: false,
             document: BytesMut::new(),
         }
+    }
+
+    /// The context is made when a connection begins to wait for a request; this is called when there is one.
+    pub fn begin(&mut self, app: Arc<App>) {
+        self.app = Some(app);
+        self.started = Instant::now();
+    }
+
+    pub fn app(&self) -> Option<Arc<App>> {
+        self.app.clone()
     }
 }

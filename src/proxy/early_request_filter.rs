@@ -1,7 +1,6 @@
 //! First phase: the request gets its id and its place.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use pingora::proxy::Session;
 
@@ -12,15 +11,15 @@ use super::Proxy;
 const REQUEST_ID_LENGTH_MAX: usize = 128;
 
 pub fn run(proxy: &Proxy, session: &Session, ctx: &mut Context) {
-    // The context is made when the connection begins to wait for a request.
-    ctx.started = Instant::now();
+    let app = proxy.app.app();
     ctx.request_id = match session.get_header("x-request-id").and_then(|value| value.to_str().ok()) {
         Some(id) if is_sane(id) => id.to_owned(),
         _ => format!("{:032x}", fastrand::u128(..)),
     };
     ctx.permit = Arc::clone(&proxy.admission).try_acquire_owned().ok();
-    proxy.app().metrics.requests_in_flight.inc();
+    app.metrics.requests_in_flight.inc();
     ctx.counted_in_flight = true;
+    ctx.begin(app);
 }
 
 /// Ids appear in logs and headers: printable, without quotes, and short.

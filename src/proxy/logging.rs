@@ -4,6 +4,7 @@ use pingora::proxy::Session;
 use pingora::Error;
 
 use super::context::Context;
+use crate::admin::AdminRoute;
 use crate::api::Route;
 use crate::app::App;
 
@@ -18,7 +19,14 @@ pub fn run(app: &App, session: &Session, error: Option<&Error>, ctx: &mut Contex
     let elapsed = ctx.started.elapsed();
     app.metrics.requests.with_label_values(&[method, template, &status.to_string()]).inc();
     app.metrics.request_duration.with_label_values(&[method, template]).observe(elapsed.as_secs_f64());
-    log::info!(
+    // Miroirs ask each other all the time.
+    let level = if matches!(ctx.route, Some(Route::Admin(AdminRoute::Peers(_)))) {
+        log::Level::Debug
+    } else {
+        log::Level::Info
+    };
+    log::log!(
+        level,
         request_id = ctx.request_id.as_str(),
         method = method,
         path = loggable(session.req_header().uri.path()),

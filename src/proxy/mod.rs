@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `early_request_filter` | [`early_request_filter`] | request id, clock, admission |
 //! | `request_filter` | [`request_filter`] | preflights ([`cors`]), authentication, route, plan; what is not for one node is answered here |
+//! | | [`pass_on`] | what another Miroir leads goes to it as it is, and its answer comes back |
 //! | `upstream_peer` | [`upstream_peer`] | which node answers a plan for one node, and which is next when it fails |
 //! | `upstream_request_filter` | [`upstream_peer`] | the nodes' key in place of the client's |
 //! | `upstream_response_filter` | [`upstream_peer`] | a node that refuses its key is asked with the other one |
@@ -19,12 +20,13 @@ mod cors;
 mod decode;
 mod early_request_filter;
 mod logging;
+mod pass_on;
 mod request_filter;
 mod respond;
 mod response_filter;
 mod upstream_peer;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,23 +37,33 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
 use crate::app::App;
+use crate::stage::SharedApp;
 use context::Context;
 
 /// The proxy as Pingora runs it.
 pub struct Proxy {
     /// Filled by the start-up service before this one accepts connections.
-    app: Arc<OnceLock<Arc<App>>>,
+    app: SharedApp,
     /// One permit for each request that may be under way.
     admission: Arc<tokio::sync::Semaphore>,
 }
 
 impl Proxy {
-    pub fn new(app: Arc<OnceLock<Arc<App>>>, max_concurrent_requests: usize) -> Self {
+    pub fn new(app: SharedApp, max_concurrent_requests: usize) -> Self {
         Self { app, admission: Arc::new(tokio::sync::Semaphore::new(max_concurrent_requests)) }
     }
 
-    fn app(&self) -> &Arc<App> {
-        self.app.get().expect("the start-up service is ready before the proxy accepts connections")
+    fn next_after(&self, ctx: &mut Context, error: Box<Error>) -> Box<Error> {
+        let app = self.app_of(ctx);
+        match &ctx.passed_on {
+            Some(_) => pass_on::failed(&app, error),
+            None => upstream_peer::next_after(&app, ctx, error),
+        }
+    }
+
+    /// What serves the request; of one that never began, whatever serves now.
+    fn app_of(&self, ctx: &Context) -> Arc<App> {
+        ctx.app().unwrap_or_else(|| self.app.app())
     }
 }
 
@@ -69,20 +81,26 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        request_filter::run(self.app(), session, ctx).await
+        request_filter::run(&self.app_of(ctx), session, ctx).await
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        upstream_peer::choose(self.app(), ctx).await
+        match &ctx.passed_on {
+            Some(leader) => pass_on::choose(&self.app_of(ctx), leader).await,
+            None => upstream_peer::choose(&self.app_of(ctx), ctx).await,
+        }
     }
 
     async fn upstream_request_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        upstream_peer::address_request(self.app(), request, ctx)
+        match &ctx.passed_on {
+            Some(_) => pass_on::address_request(&self.app_of(ctx), session, request, ctx),
+            None => upstream_peer::address_request(&self.app_of(ctx), request, ctx),
+        }
     }
 
     fn fail_to_connect(
@@ -92,7 +110,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Context,
         e: Box<Error>,
     ) -> Box<Error> {
-        upstream_peer::next_after(self.app(), ctx, e)
+        self.next_after(ctx, e)
     }
 
     fn error_while_proxy(
@@ -107,7 +125,7 @@ impl ProxyHttp for Proxy {
         if session.response_written().is_some() {
             return e;
         }
-        upstream_peer::next_after(self.app(), ctx, e)
+        self.next_after(ctx, e)
     }
 
     async fn upstream_response_filter(
@@ -116,7 +134,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        upstream_peer::judge_answer(self.app(), response, ctx)
+        upstream_peer::judge_answer(&self.app_of(ctx), response, ctx)
     }
 
     async fn response_filter(
@@ -144,7 +162,7 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Context) {
-        logging::run(self.app(), session, e, ctx);
+        logging::run(&self.app_of(ctx), session, e, ctx);
     }
 
     /// One line per request is enough: `logging` writes it, with the error.

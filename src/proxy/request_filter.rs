@@ -8,6 +8,7 @@ use super::authenticate::{authenticate, Asked};
 use super::body::ClientBody;
 use super::context::Context;
 use super::cors;
+use super::pass_on;
 use super::respond;
 use crate::admin::PresentedSession;
 use crate::api::{self, Access, Answer, Body, IdempotencyKey, Origin, Plan, Request, Resolved, Route};
@@ -26,7 +27,15 @@ pub async fn run(app: &App, session: &mut Session, ctx: &mut Context) -> Result<
         respond::preflight(session, ctx, header).await?;
         return Ok(true);
     }
-    let answer = match plan(app, session, ctx).await {
+    let passed_on = pass_on::decide(app, session, ctx);
+    if passed_on.is_ok() && ctx.passed_on.is_some() {
+        return Ok(false);
+    }
+    let planned = match passed_on {
+        Ok(()) => plan(app, session, ctx).await,
+        Err(error) => Err(error),
+    };
+    let answer = match planned {
         Ok(Plan::Forward(forward)) => {
             ctx.settings = forward.settings;
             ctx.forward = Some(forward);
@@ -126,7 +135,11 @@ fn search_ui_use<'r>(route: &'r Route, alias: Option<&'r IndexUid>) -> Option<Se
 fn origin(app: &App, session: &Session) -> Origin {
     let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
     let is_encrypted = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    Origin::new(peer, is_encrypted, session.req_header().headers.clone(), &app.config.server.trusted_proxies)
+    let mut trusted = app.config.server.trusted_proxies.clone();
+    if let Some(peer) = peer.filter(|_| pass_on::is_from_peer(app, session)) {
+        trusted.push(peer.to_canonical().into());
+    }
+    Origin::new(peer, is_encrypted, session.req_header().headers.clone(), &trusted)
 }
 
 /// Whoever reads several indexes as one needs the right to each. The first has been checked.

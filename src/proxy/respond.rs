@@ -85,6 +85,9 @@ async fn let_speak_out(session: &mut Session) {
 /// The last word on a request that Pingora could not carry out.
 pub async fn failure(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
     let shown = match (error.esource(), error.etype()) {
+        (ErrorSource::Upstream, _) if ctx.passed_on.is_some() => Some(ApiError::no_leader(
+            "The Miroir that leads those on this store does not answer; another one will soon lead.",
+        )),
         (ErrorSource::Upstream, _) => {
             Some(ApiError::new(Code::MiroirShardUnavailable, "No replica of the document answers."))
         }

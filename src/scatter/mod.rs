@@ -28,6 +28,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::{Cluster, NodeId, NodeIndex, Topology};
 use crate::error::ErrorBody;
 use crate::metrics::Metrics;
+use crate::peers::Lead;
 use gate::Gate;
 use hedging::Hedging;
 use leg_times::LegTimesBoard;
@@ -76,6 +77,8 @@ pub struct Scatter {
     pub limits: LegLimits,
     pub metrics: Arc<Metrics>,
     pub suspicions: Suspicions,
+    /// Held while nodes may be given anything to write.
+    pub lead: Lead,
     load: LoadBoard,
     choice: ReplicaChoice,
     hedging: Hedging,
@@ -87,7 +90,7 @@ pub struct Scatter {
 impl Scatter {
     pub fn new(
         topology: &Topology,
-        (cluster, nodes, health): (Arc<Cluster>, NodeClient, HealthBoard),
+        (cluster, nodes, health, lead): (Arc<Cluster>, NodeClient, HealthBoard, Lead),
         limits: LegLimits,
         selection: SelectionOptions,
         hedging: HedgingLimits,
@@ -106,6 +109,7 @@ impl Scatter {
             limits,
             metrics,
             suspicions: Suspicions::new(count),
+            lead,
             load: LoadBoard::new(count, selection.half_life, initial),
             choice: ReplicaChoice::new(selection.strategy, selection.exploration_percent),
             hedging: Hedging::new(hedging),

@@ -147,6 +147,10 @@ struct TaskSummary {
 impl Scatter {
     /// Sends a request that makes a task, once.
     pub async fn deliver(&self, node: NodeIndex, request: &NodeRequest) -> Delivery {
+        // Whoever leads next must not find that more has come from here.
+        if !self.lead.is_held() {
+            return Delivery::NotSent;
+        }
         let (started, after) = (Instant::now(), self.limits.write_timeout);
         let id = self.health.id(node).to_owned();
         let mut exchange = Box::pin({

@@ -71,6 +71,16 @@ pub async fn check(app: &App, node_uid: &IndexUid) -> Result<(), Later> {
     Ok(())
 }
 
+/// Whether some node's settings of an index are others than the leader last found everywhere, as far as a follower can see: a change may
+/// be under way that it does not know of. Who leads looks more closely.
+pub async fn differs(app: &App, node_uid: &IndexUid) -> Result<bool, Later> {
+    let snapshot = app.cluster.snapshot();
+    let Some(index) = snapshot.index_on_nodes(node_uid).cloned() else { return Ok(false) };
+    let Some(target) = index.verified.as_deref() else { return Ok(false) };
+    let readings = read_all(app, &settled_nodes(app, &snapshot, &index), node_uid).await?;
+    Ok(readings.iter().any(|reading| !are_same(&reading.settings, target)))
+}
+
 /// Tells requests which nodes are as they should be, and which are not.
 fn show(app: &App, index: &Index, same: &[NodeIndex], different: &[NodeIndex]) {
     let change = |snapshot: Snapshot| {

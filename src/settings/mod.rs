@@ -18,17 +18,17 @@ mod recorded;
 pub mod rules;
 pub mod sequential;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::app::App;
 use crate::cluster::{Index, IndexUid};
 use crate::tasks::{Conclusion, Task};
 
 pub use conclude::conclude;
-pub use drift::check;
+pub use drift::{check, differs};
 pub use own::{with_own, without_own};
 pub use recorded::{record_patch, recorded_part, uses_places};
 
@@ -56,6 +56,31 @@ impl SettingsLocks {
             Arc::clone(locks.entry(node_uid.clone()).or_default())
         };
         lock.lock_owned().await
+    }
+}
+
+/// Indexes, by their names on the nodes, whose settings other Miroirs have found to differ, until they are looked at.
+#[derive(Default)]
+pub struct DriftReports {
+    indexes: Mutex<BTreeSet<IndexUid>>,
+    news: Notify,
+}
+
+impl DriftReports {
+    pub fn add(&self, indexes: Vec<IndexUid>) {
+        self.indexes.lock().unwrap_or_else(PoisonError::into_inner).extend(indexes);
+        self.news.notify_one();
+    }
+
+    /// Waits until there are some.
+    pub async fn take(&self) -> Vec<IndexUid> {
+        loop {
+            let taken = std::mem::take(&mut *self.indexes.lock().unwrap_or_else(PoisonError::into_inner));
+            if !taken.is_empty() {
+                return taken.into_iter().collect();
+            }
+            self.news.notified().await;
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Changes<'a> {
     publications: Vec<Publication>,
 }
 
-type Publication = Box<dyn FnOnce() + Send>;
+pub(super) type Publication = Box<dyn FnOnce() + Send>;
 
 impl<'a> Changes<'a> {
     pub(super) fn new(following: &'a Following) -> Self {
@@ -176,7 +176,7 @@ impl TaskRegistry {
         let count = tasks.len();
         let stored = if changes.is_empty() { Ok(()) } else { self.store.apply(changes).await };
         if stored.is_ok() {
-            publications.into_iter().for_each(|publish| publish());
+            self.show(publications, &tasks).await;
             if count > 0 {
                 self.publish(tasks);
             }

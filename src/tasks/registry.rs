@@ -1,14 +1,14 @@
 //! What the rest of Miroir asks about tasks, and where it registers new ones.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::{watch, Notify};
 use tokio::time::Instant;
 
-use super::change::Pending;
+use super::change::{Pending, Publication};
 use super::creation::InCreation;
 use super::follow::{Following, WANTED_FOR};
 use super::kind::TaskStatus;
@@ -20,6 +20,7 @@ use super::task::Task;
 use super::view::TaskPage;
 use crate::cluster::{Cluster, IndexUid, NodeId, TaskUid};
 use crate::error::{ApiError, Code};
+use crate::peers::Followers;
 use crate::store::{Change, PayloadPart, StaleReplica, Store, StoreError};
 
 /// Tasks deleted in one write when pruning: short enough that writes of clients do not wait behind it.
@@ -45,6 +46,8 @@ pub struct TaskRegistry {
     /// Held by the one who commits.
     pub(super) committing: tokio::sync::Mutex<()>,
     replicas: Replicas,
+    /// Who has to know first what snapshots say, before anybody sees the tasks that it is due to.
+    pub(super) followers: OnceLock<Arc<Followers>>,
     /// Wakes the reconciliation when something must be asked sooner than it planned.
     pub(super) work: Notify,
     /// Changes whenever tasks were published.
@@ -83,31 +86,43 @@ impl TaskRegistry {
     ///
     /// Replicas that lag are kept from serving reads through `cluster` from then on.
     pub async fn open(store: Arc<dyn Store>, ttl: Duration, cluster: Arc<Cluster>) -> Result<Arc<Self>, StoreError> {
-        let replicas = Replicas::new(cluster);
+        let registry = Self::idle(Arc::clone(&store), ttl, cluster);
+        let replicas = &registry.replicas;
         for stale in store.stale_replicas().await? {
             replicas.go_stale(&stale);
         }
-        let mut following = Following::default();
         let mut payloads = Vec::new();
         for task in store.followed_tasks().await? {
             payloads.extend(task.replay.as_ref().map(|replay| replay.payload));
             replicas.changed(None, &task);
             // The loop has not started, so there is nobody to wake.
-            let _ = following.insert(Arc::new(task), Instant::now());
+            let _ = registry.following().insert(Arc::new(task), Instant::now());
         }
         store.retain_payloads(&payloads).await?;
-        Ok(Arc::new(Self {
+        Ok(registry)
+    }
+
+    /// Follows nothing: another Miroir does.
+    pub fn idle(store: Arc<dyn Store>, ttl: Duration, cluster: Arc<Cluster>) -> Arc<Self> {
+        Arc::new(Self {
             store,
             ttl,
-            following: Mutex::new(following),
+            following: Mutex::default(),
             pending: Mutex::default(),
             committing: tokio::sync::Mutex::default(),
-            replicas,
+            replicas: Replicas::new(cluster),
+            followers: OnceLock::new(),
             work: Notify::new(),
             published: watch::Sender::new(0),
             ended: AtomicU64::new(0),
             counters: Counters::default(),
-        }))
+        })
+    }
+
+    /// From now on other Miroirs go by what a snapshot says before anybody sees the tasks that it is due to.
+    pub fn show_first(&self, followers: Arc<Followers>) {
+        // Called once, by who opens the registry.
+        let _ = self.followers.set(followers);
     }
 
     pub(super) fn following(&self) -> MutexGuard<'_, Following> {
@@ -290,11 +305,22 @@ impl TaskRegistry {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// Makes stored changes visible and wakes whoever waits for them.
-    pub(super) fn publish(&self, changed: Vec<Task>) {
-        let mut following = self.following();
-        // Before anybody sees that a task did not wait for a replica, that replica is not read any more.
-        for task in &changed {
+    /// Makes visible what stands behind changed tasks: `publications`, and that replicas are not read that tasks have not waited for. Other
+    /// Miroirs go by it too when this returns.
+    pub(super) async fn show(&self, publications: Vec<Publication>, changed: &[Task]) {
+        let cluster = self.replicas.cluster();
+        let before = cluster.snapshot().epoch;
+        publications.into_iter().for_each(|publish| publish());
+        self.withhold(changed);
+        let epoch = cluster.snapshot().epoch;
+        if let Some(followers) = self.followers.get().filter(|_| epoch != before) {
+            followers.adopt(epoch).await;
+        }
+    }
+
+    fn withhold(&self, changed: &[Task]) {
+        let following = self.following();
+        for task in changed {
             let before = following.get(task.uid);
             self.replicas.changed(before.as_deref(), task);
             let unequal = task.unequal_replicas();
@@ -302,6 +328,11 @@ impl TaskRegistry {
                 unequal.iter().for_each(|replica| self.replicas.go_stale(replica));
             }
         }
+    }
+
+    /// Makes stored changes visible and wakes whoever waits for them. What stands behind them has been [shown](Self::show).
+    pub(super) fn publish(&self, changed: Vec<Task>) {
+        let mut following = self.following();
         // Before anybody sees that a task has ended, so that whoever has seen it joins no search that began before.
         let ended = changed.iter().filter(|task| task.status.is_final()).count();
         self.ended.fetch_add(ended as u64, Ordering::SeqCst);

@@ -25,6 +25,8 @@ const PAYLOAD_COMMIT_BYTES: usize = 4 << 20;
 const CATCH_UP_WAIT: Duration = Duration::from_secs(5);
 /// How long a write is held back while some node that is up has a log to work off, though the others make a quorum.
 const BACK_PRESSURE_WAIT: Duration = Duration::from_millis(100);
+/// How long a write waits for the store that has just come back to say whether this Miroir still leads.
+const LEAD_WAIT: Duration = Duration::from_secs(5);
 /// How often it looks.
 const CATCH_UP_POLL: Duration = Duration::from_millis(10);
 
@@ -41,6 +43,7 @@ pub struct Taken {
 /// `turn` is kept until the fate of every leg is known, so that the next conflicting write comes after it everywhere.
 /// Not cancel-safe: see it through to its end.
 pub async fn carry_out(app: &App, write: Write, turn: Turn) -> Result<Taken, ApiError> {
+    app.scatter.lead.hold(Instant::now() + LEAD_WAIT).await?;
     let snapshot = app.cluster.snapshot();
     let placement = snapshot.placement(write.shard_count);
     let shards = write.shards();

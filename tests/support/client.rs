@@ -11,7 +11,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
-    url: String,
+    pub url: String,
     header: Option<(String, String)>,
 }
 

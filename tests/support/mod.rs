@@ -9,6 +9,7 @@
 mod both;
 mod client;
 mod fleet;
+pub mod on_redis;
 mod operation;
 mod process;
 mod receiver;
