@@ -446,7 +446,7 @@ enum Script {
 /// The script of a letter or of a mark on it; `None` for signs, and for blocks that have some.
 fn script_of(c: char) -> Option<Script> {
     match c {
-        'a'..='z' | 'A'..='Z' | '\u{C0}'..='\u{24F}' | '\u{1E00}'..='\u{1EFF}' => {
+        'a'..='z' | 'A'..='Z' | '\u{C0}'..='\u{2AF}' | '\u{1E00}'..='\u{1EFF}' => {
             c.is_alphabetic().then_some(Script::Latin)
         }
         '\u{370}'..='\u{3FF}' | '\u{1F00}'..='\u{1FFF}' => c.is_alphabetic().then_some(Script::Greek),

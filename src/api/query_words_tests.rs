@@ -104,6 +104,7 @@ fn words_are_parted_as_meilisearch_parts_them() {
         ["a ", "b the", "b the|the"],
         "only at the very end may `the` be the start of a word"
     );
+    assert_eq!(counted("azərbaycan "), ["azərbaycan "]);
     assert_eq!(
         counted("Köln Αθήνα 42"),
         ["Köln Αθήνα 42", "Köln Αθήνα |Köln Αθήνα 42|Αθήνα |Αθήνα 42", "Köln Αθήνα 42|Αθήνα 42|42"]
