@@ -71,7 +71,8 @@ pub async fn plan(read: &IndexRead<'_>, search: SearchRequest) -> Result<Plan, A
     };
     let sums = counts.over_all_shards();
     let groups = words.removal_groups(&sums);
-    if counts.are_of_whole_nodes && counts.by_leg.iter().all(|counts| words.removal_groups(counts) == groups) {
+    let drops_alike = |counts: &Vec<u64>| words.removal_groups(counts) == groups;
+    if counts.by_node.is_some_and(|counts| counts.iter().all(drops_alike)) {
         return as_asked(search);
     }
     if words.are_dropped_from_the_end(&groups, &sums) {
@@ -148,8 +149,8 @@ impl StagedSearch {
 struct WordCounts {
     /// For each leg the count of each word.
     by_leg: Vec<Vec<u64>>,
-    /// Whether the legs counted all that their nodes hold, as the nodes themselves do when they drop words.
-    are_of_whole_nodes: bool,
+    /// The same of all that the legs' nodes hold, by which the nodes themselves drop words; `None` where it is not certain.
+    by_node: Option<Vec<Vec<u64>>>,
 }
 
 #[derive(Deserialize)]
@@ -183,45 +184,80 @@ impl WordCounts {
         search: &SearchRequest,
         words: &QueryWords<'_>,
     ) -> Result<Option<Self>, ApiError> {
-        let path = &index_path(read.index, "/search");
-        let index = read.index.node_uid.as_str();
-        let restricted = &AtomicBool::new(false);
         let queries = words.count_queries();
-        let reads = queries.iter().map(|query| async move {
-            let request_for = |shards: Option<&[Shard]>| {
-                restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
-                let (path, body) = match query {
-                    CountQuery::One { query, split } => (path.as_str(), search.count_body(query, *split, shards)),
-                    CountQuery::Several(queries) => (PATH, search.count_any_body(queries, index, shards)),
-                };
-                NodeRequest::json(Method::POST, path, body)
-            };
-            read.legs(COUNT, request_for).await
+        let restricted = &AtomicBool::new(false);
+        let by_leg = counts(read, search, &queries, |shards| {
+            restricted.fetch_or(shards.is_some(), Ordering::Relaxed);
+            shards
         });
-        let words: Vec<Vec<Leg>> = try_join_all(reads).await?.into_iter().map(|(legs, _missing)| legs).collect();
-        let legs = words.iter().map(Vec::len).max().unwrap_or(0);
-        let mut by_leg = vec![vec![0; words.len()]; legs];
-        // A node that failed between two counts is another leg's from then on.
-        let mut same_legs = true;
-        for (word, counted) in words.iter().enumerate() {
-            for (n, leg) in counted.iter().enumerate() {
-                let counted = Counted::read(leg)?;
-                let is_uncertain = matches!(queries[word], CountQuery::One { split: Split::Uncertain, .. });
-                if is_uncertain && !counted.shows_one_word() {
-                    return Ok(None);
-                }
-                by_leg[n][word] = counted.estimated_total_hits;
-                same_legs &= words[0].get(n).is_some_and(|first| first.shards == leg.shards);
-            }
-            same_legs &= counted.len() == legs;
+        let Some(by_leg) = by_leg.await? else { return Ok(None) };
+        if !restricted.load(Ordering::Relaxed) {
+            return Ok(Some(Self {
+                by_node: by_leg.are_of_same_legs.then(|| by_leg.counts.clone()),
+                by_leg: by_leg.counts,
+            }));
         }
-        Ok(Some(Self { by_leg, are_of_whole_nodes: same_legs && !restricted.load(Ordering::Relaxed) }))
+        let by_node = counts(read, search, &queries, |_| None).await?;
+        let by_node = by_node.filter(|by_node| by_leg.are_of_same_legs && by_node.are_of_same_legs);
+        let by_node = by_node.filter(|by_node| by_node.shards == by_leg.shards).map(|by_node| by_node.counts);
+        Ok(Some(Self { by_leg: by_leg.counts, by_node }))
     }
 
     fn over_all_shards(&self) -> Vec<u64> {
         let words = self.by_leg.first().map_or(0, Vec::len);
         (0..words).map(|word| self.by_leg.iter().map(|counts| counts[word]).sum()).collect()
     }
+}
+
+/// What the legs counted.
+struct LegCounts {
+    /// For each leg the count of each word.
+    counts: Vec<Vec<u64>>,
+    /// The shards of each leg.
+    shards: Vec<Vec<Shard>>,
+    /// A node that failed between two counts is another leg's from then on.
+    are_of_same_legs: bool,
+}
+
+/// Asks the legs for the counts of words, within what `restricted` makes of the shards that they should be restricted to. `None` if
+/// one of the words is several to a node.
+async fn counts(
+    read: &IndexRead<'_>,
+    search: &SearchRequest,
+    queries: &[CountQuery],
+    restricted: impl for<'s> Fn(Option<&'s [Shard]>) -> Option<&'s [Shard]> + Copy + Send + Sync,
+) -> Result<Option<LegCounts>, ApiError> {
+    let path = &index_path(read.index, "/search");
+    let index = read.index.node_uid.as_str();
+    let reads = queries.iter().map(|query| async move {
+        let request_for = |shards: Option<&[Shard]>| {
+            let shards = restricted(shards);
+            let (path, body) = match query {
+                CountQuery::One { query, split } => (path.as_str(), search.count_body(query, *split, shards)),
+                CountQuery::Several(queries) => (PATH, search.count_any_body(queries, index, shards)),
+            };
+            NodeRequest::json(Method::POST, path, body)
+        };
+        read.legs(COUNT, request_for).await
+    });
+    let words: Vec<Vec<Leg>> = try_join_all(reads).await?.into_iter().map(|(legs, _missing)| legs).collect();
+    let shards: Vec<Vec<Shard>> = words.first().into_iter().flatten().map(|leg| leg.shards.clone()).collect();
+    let legs = words.iter().map(Vec::len).max().unwrap_or(0);
+    let mut counts = vec![vec![0; words.len()]; legs];
+    let mut are_of_same_legs = true;
+    for (word, counted) in words.iter().enumerate() {
+        for (n, leg) in counted.iter().enumerate() {
+            let counted = Counted::read(leg)?;
+            let is_uncertain = matches!(queries[word], CountQuery::One { split: Split::Uncertain, .. });
+            if is_uncertain && !counted.shows_one_word() {
+                return Ok(None);
+            }
+            counts[n][word] = counted.estimated_total_hits;
+            are_of_same_legs &= shards.get(n) == Some(&leg.shards);
+        }
+        are_of_same_legs &= counted.len() == legs;
+    }
+    Ok(Some(LegCounts { counts, shards, are_of_same_legs }))
 }
 
 impl Counted {

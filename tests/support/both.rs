@@ -11,7 +11,12 @@ pub struct Both {
 impl Both {
     /// With one index, `i`, whose primary key is `id`.
     pub fn with(settings: Value, documents: Vec<Value>) -> Self {
-        let both = Self { cluster: Cluster::start(ClusterOptions::default()), single: SingleServer::start() };
+        Self::with_cluster(ClusterOptions::default(), settings, documents)
+    }
+
+    /// The same with another cluster.
+    pub fn with_cluster(cluster: ClusterOptions, settings: Value, documents: Vec<Value>) -> Self {
+        let both = Self { cluster: Cluster::start(cluster), single: SingleServer::start() };
         both.add_index("i", settings, documents);
         both
     }
