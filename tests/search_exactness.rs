@@ -237,6 +237,32 @@ fn a_word_that_only_some_nodes_know_counts_as_on_one_server() {
 }
 
 #[test]
+fn a_word_that_only_some_nodes_know_counts_in_a_federated_search_as_by_itself() {
+    let settings = json!({
+        "searchableAttributes": ["name", "text"],
+        "filterableAttributes": ["size"],
+        "rankingRules": ["words", "typo", "exactness", "size:desc"],
+    });
+    let both = Both::with(settings, &packages());
+    let ids = |answer: &Value| -> Vec<(Value, Value)> {
+        let hits = answer["hits"].as_array().expect("hits").iter();
+        hits.map(|hit| (hit["id"].clone(), hit["_federation"]["queriesPosition"].clone())).collect()
+    };
+    for query in ["geany plu", "geany qui", "the geany plu"] {
+        for paging in [json!({ "limit": 7 }), json!({ "offset": 30, "limit": 40 }), json!({ "page": 2 })] {
+            let other = json!({ "indexUid": "i", "q": "plugin", "filter": "size < 50" });
+            let body = json!({ "queries": [{ "indexUid": "i", "q": query }, other], "federation": paging });
+            let [got, expected] = [both.cluster.client(), both.single.client()]
+                .map(|client| client.post("/multi-search", body.clone()).expect_status(200));
+            assert_eq!(ids(&got), ids(&expected), "{body}");
+            for total in ["estimatedTotalHits", "totalHits"] {
+                assert_eq!(got[total], expected[total], "{body}");
+            }
+        }
+    }
+}
+
+#[test]
 fn searches_whose_matches_show_their_last_word_are_asked_once() {
     let both = Both::with(json!({}), &packages());
     let requests = || {

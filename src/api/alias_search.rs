@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use serde_json::{json, Map, Value};
 
-use super::federated_search::{one_list, Federation};
+use super::federated_search::one_list;
+use super::federation::Federation;
 use super::members::Members;
 use super::multi_search::Query;
 use super::search_request::SearchRequest;

@@ -59,7 +59,8 @@ pub async fn denied(
     Ok(Some(denied))
 }
 
-fn open_last_word(search: &SearchRequest, settings: &Value) -> Option<OpenWord> {
+/// The last word of a search, if a node may not know it and would rank by the words before it then.
+pub fn open_last_word(search: &SearchRequest, settings: &Value) -> Option<OpenWord> {
     if search.has("locales") || !search.query().ends_with(char::is_alphanumeric) || !splits_as_usual(settings) {
         return None;
     }
@@ -68,7 +69,7 @@ fn open_last_word(search: &SearchRequest, settings: &Value) -> Option<OpenWord> 
 }
 
 /// The shards of the legs some document of which has the word: all shards of a node count as one.
-async fn shards_with_word(read: &IndexRead<'_>, open: &OpenWord) -> Result<Vec<Shard>, ApiError> {
+pub async fn shards_with_word(read: &IndexRead<'_>, open: &OpenWord) -> Result<Vec<Shard>, ApiError> {
     let path = index_path(read.index, "/search");
     let request_for = |shards: Option<&[Shard]>| {
         let mut body = json!({ "q": format!("\"{}\"", open.word), "limit": 0 });

@@ -3,138 +3,40 @@
 //! Nodes are asked by their own federated `/multi-search`: they know which document two queries of one index both found, so
 //! that none is shown or counted twice. All legs of a request come from one covering set where one can serve all indexes.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{json, Value};
+use serde_json::Value;
 
-use super::frequency;
+use super::federation::Federation;
+use super::frequency::{self, StagedSearch};
 use super::hidden_expired::hidden_until;
 use super::index_read::IndexRead;
 use super::members::Members;
 use super::multi_search::{groups_of, index_of, Query, PATH};
 use super::read_kinds::FEDERATED_SEARCH;
 use super::search::{foreign_filter, merge_failed, merged};
-use super::search_request::{SearchRequest, LIMIT_DEFAULT};
-use super::{facts, reserved_attributes, supplement, Answer};
+use super::search_request::SearchRequest;
+use super::{exactness, facts, query_lists, supplement, Answer};
 use crate::app::App;
 use crate::cluster::{Index, IndexUid, Shard, Snapshot};
 use crate::error::{ApiError, Code};
+use crate::merge::exactness::may_show_match;
 use crate::merge::federated::{
-    keys_of_hidden, merge_federated, FacetConflict, FederatedIndex, FederatedLeg, FederatedMerge, FederatedQuery,
-    MergeFacets, Merged,
+    keys_of_hidden, merge_federated, shows_match_without, FacetConflict, FederatedIndex, FederatedLeg, FederatedMerge,
+    FederatedQuery, Merged,
 };
 use crate::merge::hidden::{key_text, HiddenValues};
-use crate::merge::search::Paging;
 use crate::merge::{IndexFacts, MergeError};
-use crate::reserved::SHARD_FIELD;
 use crate::scatter::NodeRequest;
-
-/// How the answers to several queries become one list.
-pub struct Federation {
-    paging: Paging,
-    /// The facets that are counted in each index; `null` for none.
-    facets_by_index: BTreeMap<String, Option<Vec<String>>>,
-    merge_facets: Option<MergeFacets>,
-    distinct: Option<String>,
-    /// As the client wrote it.
-    members: Members,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct MergeFacetsOptions {
-    max_values_per_facet: Option<usize>,
-}
-
-impl Federation {
-    /// `None` when Miroir cannot read some value that it needs, so that Meilisearch will not accept it either.
-    pub fn from_json(text: &str) -> Option<Self> {
-        let members: Members = serde_json::from_str(&without_reserved_attributes(text)?).ok()?;
-        let page = members.read::<Option<usize>>("page")?;
-        let hits_per_page = members.read::<Option<usize>>("hitsPerPage")?;
-        let paging = match (page, hits_per_page) {
-            (None, None) => Paging::Window {
-                offset: members.read_or("offset", 0)?,
-                limit: members.read_or("limit", LIMIT_DEFAULT)?,
-            },
-            (page, hits) => Paging::Page { page: page.unwrap_or(1), hits_per_page: hits.unwrap_or(LIMIT_DEFAULT) },
-        };
-        let merge_facets = members.read::<Option<MergeFacetsOptions>>("mergeFacets")?;
-        let merge_facets =
-            merge_facets.map(|options| MergeFacets { max_values_per_facet: options.max_values_per_facet });
-        Some(Self {
-            paging,
-            facets_by_index: members.read_or("facetsByIndex", BTreeMap::new())?,
-            merge_facets,
-            distinct: members.read("distinct")?,
-            members,
-        })
-    }
-
-    /// The names of the indexes whose facets are asked for.
-    pub fn indexes_of_facets(&self) -> impl Iterator<Item = &str> {
-        self.facets_by_index.keys().map(String::as_str)
-    }
-
-    /// What nodes are told: all hits up to the page's end, since any of them may come from one node alone, and as many more as may be
-    /// pinned; and each index's
-    /// facets by themselves. Facets are asked of those indexes for which `on_nodes` knows the nodes' name.
-    fn for_legs(&self, pins_max: usize, on_nodes: impl Fn(&str) -> Option<String>) -> Bytes {
-        let mut members = self.members.clone();
-        members.take("mergeFacets");
-        let end = self.paging.positions(usize::MAX).end;
-        let end = if end > 0 { end.saturating_add(pins_max) } else { 0 };
-        match self.paging {
-            Paging::Window { .. } => {
-                members.set("offset", &0.into());
-                members.set("limit", &end.into());
-            }
-            Paging::Page { .. } => {
-                members.set("page", &1.into());
-                members.set("hitsPerPage", &end.into());
-            }
-        }
-        if !self.facets_by_index.is_empty() {
-            let asked = self.facets_by_index.iter().filter_map(|(uid, facets)| Some((on_nodes(uid)?, facets)));
-            let with_shard = |facets: &Option<Vec<String>>| match facets {
-                Some(facets) if !facets.is_empty() && !facets.iter().any(|facet| facet == "*") => {
-                    // Its counts add up to the number of matching documents, on which Meilisearch's order depends.
-                    facets.iter().map(String::as_str).chain([SHARD_FIELD]).collect()
-                }
-                facets => json!(facets),
-            };
-            let asked: serde_json::Map<String, Value> = asked.map(|(uid, facets)| (uid, with_shard(facets))).collect();
-            members.set("facetsByIndex", &asked.into());
-        }
-        members.over(&Members::default())
-    }
-}
-
-/// The federation with stand-ins in place of Miroir's own fields; `None` when it cannot be read.
-fn without_reserved_attributes(text: &str) -> Option<Cow<'_, str>> {
-    if !reserved_attributes::may_be_named_in(text) {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut federation: Value = serde_json::from_str(text).ok()?;
-    if let Some(distinct) = federation.get_mut("distinct") {
-        reserved_attributes::replace("distinct", distinct);
-    }
-    for facets in federation.get_mut("facetsByIndex").and_then(Value::as_object_mut).into_iter().flatten() {
-        reserved_attributes::replace("facets", facets.1);
-    }
-    Some(Cow::Owned(federation.to_string()))
-}
 
 /// What a query is to the list, besides a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct QueryOptions {
-    weight: f64,
+pub(super) struct QueryOptions {
+    pub weight: f64,
 }
 
 impl QueryOptions {
@@ -165,15 +67,17 @@ fn unacceptable(what: &str) -> ApiError {
 }
 
 /// One query, and how it is put to the nodes.
-struct Planned<'a> {
+pub(super) struct Planned<'a> {
     /// The index by the name that the client has for it.
     shown: IndexUid,
-    index: &'a Index,
-    facts: IndexFacts,
-    search: SearchRequest,
+    pub index: &'a Index,
+    pub facts: IndexFacts,
+    pub search: SearchRequest,
+    /// Set when it takes several searches to find the query's hits in their order.
+    pub staged: Option<StagedSearch>,
     /// The shards in which anything can be found.
-    shards: Vec<Shard>,
-    options: QueryOptions,
+    pub shards: Vec<Shard>,
+    pub options: QueryOptions,
     /// `federationOptions` as the client wrote them.
     raw_options: Option<Box<RawValue>>,
 }
@@ -191,26 +95,26 @@ pub async fn one_list(
     let planned = queries.into_iter().enumerate();
     let planned = planned.map(|(n, query)| plan(app, snapshot, n, query, federation, seed));
     let planned: Vec<Planned> = try_join_all(planned).await?;
-    let indexes: Vec<&Index> = planned.iter().map(|query| query.index).collect();
-    let groups = groups_of(snapshot, &indexes);
-    let reads = groups.iter().enumerate();
-    let reads = reads.map(|(n, group)| read_group(app, snapshot, &planned, group, n == 0, federation, seed));
-    let mut legs = Vec::new();
-    let mut missing = Vec::new();
-    for (legs_of_group, missing_of_group) in try_join_all(reads).await? {
-        legs.extend(legs_of_group);
-        missing.extend(missing_of_group);
+    let can_be_lists = query_lists::can_be_had(&planned);
+    let read = Read { app, snapshot, planned: &planned, federation, seed };
+    if !(can_be_lists && planned.iter().any(|query| query.staged.is_some())) {
+        let searches: Vec<Vec<SearchRequest>> = planned.iter().map(|query| vec![query.search.clone()]).collect();
+        let (legs, missing) = read.legs(&searches).await?;
+        let list = List::new(&planned, federation, shows_origin, &[]);
+        if !(can_be_lists && read.are_matches_in_doubt(&list, &legs).await?) {
+            return read.merged(&list, &legs, missing).await;
+        }
     }
-    missing.sort_unstable();
-    missing.dedup();
-    let list = List::new(&planned, federation, shows_origin);
-    let hidden = (0..planned.len()).map(|n| hidden_values(app, snapshot, &list, &legs, n, seed));
-    let hidden = try_join_all(hidden).await?;
-    match list.merge(&legs, &hidden) {
-        Ok(Merged::Answer(body)) => merged(Ok(body), &missing),
-        Ok(Merged::FacetConflict(conflict)) => Err(orders_differ(&conflict)),
-        Err(error) => merged(Err(error), &missing),
-    }
+    let planned: Vec<Planned> = planned.into_iter().map(query_lists::with_key).collect();
+    let counting: Vec<Vec<SearchRequest>> = planned.iter().map(query_lists::counting).collect();
+    let for_counts = federation.for_counts();
+    let counted = Read { app, snapshot, planned: &planned, federation: &for_counts, seed };
+    let end = federation.paging.positions(usize::MAX).end;
+    let lists = query_lists::of(app, snapshot, &planned, end, seed);
+    let ((legs, degraded), (counts, missing)) = try_join(lists, counted.legs(&counting)).await?;
+    let list = List::new(&planned, federation, shows_origin, &counts);
+    let answer = counted.merged(&list, &legs, missing).await?;
+    Ok(Answer { degraded: answer.degraded.or(degraded), ..answer })
 }
 
 /// What the hidden fields of the `n`th query's hits say; `None` where the list does not depend on any, or hits do not show by
@@ -267,72 +171,134 @@ async fn plan<'a>(
         None => search,
     };
     let read = IndexRead::of_all_shards(app, snapshot, index, seed).narrowed(&search.filter().narrowing(index));
-    let search = match frequency::plan(&read, search.clone()).await? {
-        frequency::Plan::OneSearch(search) => *search,
-        // Stages of one query would be several queries to a node, which compares them by scores that do not know of the
-        // words that were dropped. So each node drops words as it sees fit.
-        frequency::Plan::Stages(_) => search,
+    let (search, staged) = match frequency::plan(&read, search.clone()).await? {
+        frequency::Plan::OneSearch(search) => (*search, None),
+        frequency::Plan::Stages(staged) => (search, Some(staged)),
     };
     Ok(Planned {
         shown: index_uid,
         index,
         facts: facts::of(snapshot, index),
         search,
+        staged,
         shards: read.shards,
         options,
         raw_options,
     })
 }
 
-async fn read_group(
-    app: &App,
-    snapshot: &Snapshot,
-    planned: &[Planned<'_>],
-    group: &[usize],
-    is_first: bool,
-    federation: &Federation,
+/// What nodes are asked of all queries.
+#[derive(Clone, Copy)]
+struct Read<'r> {
+    app: &'r App,
+    snapshot: &'r Snapshot,
+    planned: &'r [Planned<'r>],
+    federation: &'r Federation,
     seed: u64,
-) -> Result<(Vec<FederatedLeg>, Vec<Shard>), ApiError> {
-    let mut read = IndexRead::of_all_shards(app, snapshot, planned[group[0]].index, seed);
-    read.shards.retain(|shard| group.iter().any(|&n| planned[n].shards.contains(shard)));
-    // By the nodes' names, whatever the client's.
-    let on_nodes = |uid: &str| {
-        let queried = planned.iter().find(|query| query.shown.as_str() == uid);
-        let index = queried.map(|query| query.index);
-        index.or_else(|| index_of(snapshot, &IndexUid::parse(uid).ok()?, 0).ok()).map(|index| &index.node_uid)
-    };
-    let is_queried = |uid: &IndexUid| planned.iter().any(|query| query.index.node_uid == *uid);
-    let is_of_group = |uid: &IndexUid| group.iter().any(|&n| planned[n].index.node_uid == *uid);
-    // Facets of an index that no query asks about are an error if they are no facets, and nothing otherwise.
-    let has_distinct = federation.distinct.is_some();
-    let pins_max = group.iter().map(|&n| planned[n].facts.pins_max()).sum();
-    let federation = federation.for_legs(pins_max, |uid| match on_nodes(uid) {
-        Some(uid) => (is_of_group(uid) || (is_first && !is_queried(uid))).then(|| uid.to_string()),
-        // No index: a node will say so.
-        None => is_first.then(|| uid.to_owned()),
-    });
-    let request_for = |_: &[Shard], shards: Option<&[Shard]>| {
-        let mut body = b"{\"queries\":[".to_vec();
-        for (n, &query) in group.iter().enumerate() {
-            if n > 0 {
-                body.push(b',');
-            }
-            planned[query].push_to(shards, has_distinct, &mut body);
+}
+
+impl Read<'_> {
+    /// The one list, from the legs' answers.
+    async fn merged(
+        &self,
+        list: &List<'_>,
+        legs: &[FederatedLeg],
+        missing: BTreeSet<Shard>,
+    ) -> Result<Answer, ApiError> {
+        let hidden = (0..list.planned.len()).map(|n| hidden_values(self.app, self.snapshot, list, legs, n, self.seed));
+        let hidden = try_join_all(hidden).await?;
+        let missing: Vec<Shard> = missing.into_iter().collect();
+        match list.merge(legs, &hidden) {
+            Ok(Merged::Answer(body)) => merged(Ok(body), &missing),
+            Ok(Merged::FacetConflict(conflict)) => Err(orders_differ(&conflict)),
+            Err(error) => merged(Err(error), &missing),
         }
-        body.extend_from_slice(b"],\"federation\":");
-        body.extend_from_slice(&federation);
-        body.push(b'}');
-        NodeRequest::json(Method::POST, PATH, body.into())
-    };
-    let (legs, missing) = read.legs_of(FEDERATED_SEARCH, &read.shards, request_for).await?;
-    let legs = legs.into_iter().map(|leg| FederatedLeg { leg, queries: group.to_vec() });
-    Ok((legs.collect(), missing))
+    }
+
+    /// Whether some hits match an attribute only because their nodes do not know all words of a query.
+    async fn are_matches_in_doubt(&self, list: &List<'_>, legs: &[FederatedLeg]) -> Result<bool, ApiError> {
+        for (n, query) in self.planned.iter().enumerate() {
+            let Some(open) = exactness::open_last_word(&query.search, &query.index.settings) else { continue };
+            if !legs.iter().any(|leg| may_show_match(&leg.leg.body)) {
+                return Ok(false);
+            }
+            let lacks_word = list.with_request(&[], |request| shows_match_without(legs, n, &open.word, request));
+            if lacks_word.map_err(merge_failed)? {
+                let read = IndexRead::of_all_shards(self.app, self.snapshot, query.index, self.seed);
+                if !exactness::shards_with_word(&read, &open).await?.is_empty() {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The legs' answers, and the shards that they lack. `searches` are those that stand for each query.
+    async fn legs(&self, searches: &[Vec<SearchRequest>]) -> Result<(Vec<FederatedLeg>, BTreeSet<Shard>), ApiError> {
+        let indexes: Vec<&Index> = self.planned.iter().map(|query| query.index).collect();
+        let groups = groups_of(self.snapshot, &indexes);
+        let reads = groups.iter().enumerate().map(|(n, group)| self.group(group, n == 0, searches));
+        let mut legs = Vec::new();
+        let mut missing = BTreeSet::new();
+        for (legs_of_group, missing_of_group) in try_join_all(reads).await? {
+            legs.extend(legs_of_group);
+            missing.extend(missing_of_group);
+        }
+        Ok((legs, missing))
+    }
+
+    /// Those of the queries that one covering set can answer.
+    async fn group(
+        &self,
+        group: &[usize],
+        is_first: bool,
+        searches: &[Vec<SearchRequest>],
+    ) -> Result<(Vec<FederatedLeg>, Vec<Shard>), ApiError> {
+        let Self { app, snapshot, planned, federation, seed } = *self;
+        let mut read = IndexRead::of_all_shards(app, snapshot, planned[group[0]].index, seed);
+        read.shards.retain(|shard| group.iter().any(|&n| planned[n].shards.contains(shard)));
+        // By the nodes' names, whatever the client's.
+        let on_nodes = |uid: &str| {
+            let queried = planned.iter().find(|query| query.shown.as_str() == uid);
+            let index = queried.map(|query| query.index);
+            index.or_else(|| index_of(snapshot, &IndexUid::parse(uid).ok()?, 0).ok()).map(|index| &index.node_uid)
+        };
+        let is_queried = |uid: &IndexUid| planned.iter().any(|query| query.index.node_uid == *uid);
+        let is_of_group = |uid: &IndexUid| group.iter().any(|&n| planned[n].index.node_uid == *uid);
+        // Facets of an index that no query asks about are an error if they are no facets, and nothing otherwise.
+        let has_distinct = federation.distinct.is_some();
+        let pins_max = group.iter().map(|&n| planned[n].facts.pins_max()).sum();
+        let federation = federation.for_legs(pins_max, |uid| match on_nodes(uid) {
+            Some(uid) => (is_of_group(uid) || (is_first && !is_queried(uid))).then(|| uid.to_string()),
+            // No index: a node will say so.
+            None => is_first.then(|| uid.to_owned()),
+        });
+        let asked = group.iter().flat_map(|&query| searches[query].iter().map(move |search| (query, search)));
+        let asked: Vec<(usize, &SearchRequest)> = asked.collect();
+        let request_for = |_: &[Shard], shards: Option<&[Shard]>| {
+            let mut body = b"{\"queries\":[".to_vec();
+            for (n, (query, search)) in asked.iter().enumerate() {
+                if n > 0 {
+                    body.push(b',');
+                }
+                planned[*query].push_to(search, shards, has_distinct, &mut body);
+            }
+            body.extend_from_slice(b"],\"federation\":");
+            body.extend_from_slice(&federation);
+            body.push(b'}');
+            NodeRequest::json(Method::POST, PATH, body.into())
+        };
+        let (legs, missing) = read.legs_of(FEDERATED_SEARCH, &read.shards, request_for).await?;
+        let queries: Vec<usize> = asked.iter().map(|(query, _)| *query).collect();
+        let legs = legs.into_iter().map(|leg| FederatedLeg { leg, queries: queries.clone() });
+        Ok((legs.collect(), missing))
+    }
 }
 
 impl Planned<'_> {
-    /// Appends what a leg is asked: the search by itself, without what only the whole list has.
-    fn push_to(&self, shards: Option<&[Shard]>, has_distinct: bool, body: &mut Vec<u8>) {
-        let search = self.search.leg_body(shards, &self.facts);
+    /// Appends what a leg is asked: a search by itself, without what only the whole list has.
+    fn push_to(&self, search: &SearchRequest, shards: Option<&[Shard]>, has_distinct: bool, body: &mut Vec<u8>) {
+        let search = search.leg_body(shards, &self.facts);
         let mut members: Members = serde_json::from_slice(&search).unwrap_or_default();
         let of_lists = ["offset", "limit", "page", "hitsPerPage", "facets"];
         for member in of_lists.into_iter().chain(has_distinct.then_some("distinct")) {
@@ -351,19 +317,25 @@ struct List<'p> {
     planned: &'p [Planned<'p>],
     federation: &'p Federation,
     shows_origin: bool,
+    counted: &'p [FederatedLeg],
     /// One index is one, by whatever names it is called; Meilisearch takes them in the order of their names, which are the client's.
     indexes: BTreeMap<&'p str, (&'p IndexUid, &'p IndexFacts)>,
 }
 
 impl<'p> List<'p> {
-    fn new(planned: &'p [Planned<'p>], federation: &'p Federation, shows_origin: bool) -> Self {
+    fn new(
+        planned: &'p [Planned<'p>],
+        federation: &'p Federation,
+        shows_origin: bool,
+        counted: &'p [FederatedLeg],
+    ) -> Self {
         let mut indexes: BTreeMap<&str, (&IndexUid, &IndexFacts)> = BTreeMap::new();
         for query in planned {
             if indexes.values().all(|(node_uid, _)| **node_uid != query.index.node_uid) {
                 indexes.insert(query.shown.as_str(), (&query.index.node_uid, &query.facts));
             }
         }
-        Self { planned, federation, shows_origin, indexes }
+        Self { planned, federation, shows_origin, counted, indexes }
     }
 
     /// The place of a query's index.
@@ -421,6 +393,7 @@ impl<'p> List<'p> {
             distinct: self.federation.distinct.as_deref(),
             merge_facets: self.federation.merge_facets,
             shows_origin: self.shows_origin,
+            counted: self.counted,
         })
     }
 }
@@ -436,43 +409,6 @@ fn orders_differ(conflict: &FacetConflict) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn federation(json: Value) -> Option<Federation> {
-        Federation::from_json(&json.to_string())
-    }
-
-    #[test]
-    fn legs_are_asked_for_all_up_to_the_pages_end() {
-        let legs = |json: Value, uid: &'static str| -> Value {
-            let on_nodes = |of: &str| (of == uid).then(|| of.to_owned());
-            serde_json::from_slice(&federation(json).unwrap().for_legs(0, on_nodes)).unwrap()
-        };
-        assert_eq!(legs(json!({}), "a"), json!({"offset": 0, "limit": 20}));
-        assert_eq!(
-            legs(json!({"limit": 5, "offset": 3, "distinct": "x", "mergeFacets": {"maxValuesPerFacet": 3}}), "a"),
-            json!({"distinct": "x", "offset": 0, "limit": 8})
-        );
-        assert_eq!(
-            legs(json!({"page": 3, "facetsByIndex": {"a": ["g"], "b": ["h"]}}), "a"),
-            json!({"page": 1, "hitsPerPage": 60, "facetsByIndex": {"a": ["g", "_miroir_shard"]}})
-        );
-        assert_eq!(legs(json!({"facetsByIndex": {"a": null}}), "a")["facetsByIndex"], json!({"a": null}));
-        assert_eq!(legs(json!({"facetsByIndex": {"a": ["*"]}}), "a")["facetsByIndex"], json!({"a": ["*"]}));
-    }
-
-    #[test]
-    fn what_meilisearch_refuses_is_no_federation() {
-        for refused in [
-            json!([]),
-            json!({"limit": -1}),
-            json!({"limit": null}),
-            json!({"facetsByIndex": []}),
-            json!({"mergeFacets": {"other": 1}}),
-            json!({"distinct": 1}),
-        ] {
-            assert!(federation(refused.clone()).is_none(), "{refused}");
-        }
-    }
 
     #[test]
     fn options_for_several_servers_are_refused() {

@@ -28,7 +28,7 @@ use super::{facts, supplement, Answer};
 use crate::cluster::{Index, Shard};
 use crate::error::{ApiError, Code};
 use crate::merge::stages::StageWords;
-use crate::merge::Leg;
+use crate::merge::{IndexFacts, Leg};
 use crate::scatter::NodeRequest;
 
 /// How a search is put to the nodes.
@@ -133,6 +133,29 @@ pub async fn answer(read: &IndexRead<'_>, staged: StagedSearch) -> Result<Answer
 }
 
 impl StagedSearch {
+    /// The same stages for the first `end` hits, which show what a list of several queries' hits is put together by, and without
+    /// the client's totals.
+    pub fn for_list(&self, end: usize, facts: &IndexFacts) -> Self {
+        let for_list = |search: &SearchRequest| search.clone().for_list(end, facts);
+        Self {
+            search: Box::new(for_list(&self.search)),
+            stages: self.stages.iter().map(|(words, stage)| (*words, for_list(stage))).collect(),
+            counts: None,
+            found: Vec::new(),
+            language: self.language,
+        }
+    }
+
+    /// The searches that together find whatever is found.
+    pub fn counting(&self) -> Vec<SearchRequest> {
+        let search = self.search.as_ref().clone().in_language(self.language);
+        let found = self.found.iter().map(|query| search.clone().for_words(query.clone()));
+        match &self.counts {
+            Some(counts) if self.found.is_empty() => vec![counts.as_ref().clone()],
+            _ => found.collect(),
+        }
+    }
+
     /// The answers to what finds whatever is found, with the shards that they lack; `None` where one search of the others does.
     pub async fn found(&self, read: &IndexRead<'_>) -> Result<Option<(Vec<Leg>, Vec<Shard>)>, ApiError> {
         if self.found.is_empty() {

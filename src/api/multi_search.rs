@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use serde_json::Value;
 
 use super::alias_search;
-use super::federated_search::{one_list, Federation};
+use super::federated_search::one_list;
+use super::federation::Federation;
 use super::frequency;
 use super::hidden_expired::hidden_until;
 use super::index_read::{shards_unavailable, IndexRead};

@@ -132,7 +132,8 @@ async fn by_meaning(
     }
 }
 
-async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answer, ApiError> {
+/// Answers a search that is one to the nodes.
+pub async fn scattered(read: &IndexRead<'_>, search: &SearchRequest) -> Result<Answer, ApiError> {
     let facts = facts::of(read.snapshot, read.index);
     let path = index_path(read.index, "/search");
     let request_for = |leg: &[Shard], restriction: Option<&[Shard]>| {

@@ -242,6 +242,23 @@ impl SearchRequest {
         self
     }
 
+    /// The search for the first `end` hits, which show what a list of several queries' hits is put together by, as if the client
+    /// had asked for it.
+    pub fn for_list(mut self, end: usize, index: &IndexFacts) -> Self {
+        let added: Vec<String> = self.added_attributes(index).into_iter().map(|added| added.name).collect();
+        if let Some(asked) = self.attributes_to_retrieve.as_mut().filter(|_| !added.is_empty()) {
+            asked.extend(added);
+            self.members.set("attributesToRetrieve", &serde_json::json!(asked));
+        }
+        for shown in ["showRankingScore", "showRankingScoreDetails"] {
+            self.members.set(shown, &true.into());
+        }
+        (self.show_ranking_score, self.show_ranking_score_details) = (true, true);
+        self.members.set("limit", &end.into());
+        self.paging = Paging::Window { offset: 0, limit: end };
+        self
+    }
+
     /// How much of the search is by meaning; `None` if nothing is.
     pub fn meaning(&self) -> Option<Meaning> {
         self.meaning

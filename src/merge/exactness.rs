@@ -104,7 +104,7 @@ fn list_of(keys: &RankKeys) -> usize {
 
 /// Whether a text has a word of ASCII letters and digits; members' names are no text. Of other words nothing is known, since
 /// documents may write them otherwise.
-fn shows_word(json: &[u8], word: &str) -> bool {
+pub(super) fn shows_word(json: &[u8], word: &str) -> bool {
     let (word, length) = (word.as_bytes(), word.len());
     if !word.is_ascii() || length == 0 || json.len() < length {
         return false;

@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::distinct::{self, DistinctValue, SeenValues};
+use super::exactness;
 use super::facets::Facets;
 use super::hidden::HiddenValues;
 use super::json::{self, Cursor, Member};
@@ -60,6 +61,16 @@ pub struct FederatedMerge<'r> {
     pub merge_facets: Option<MergeFacets>,
     /// Whether hits say by `_federation` where they are from.
     pub shows_origin: bool,
+    /// Set when the legs are one list for each query ([`super::query_list`]): what nodes counted of all queries together. A
+    /// document is in the list of each query that found it, then.
+    pub counted: &'r [FederatedLeg],
+}
+
+impl FederatedMerge<'_> {
+    /// By which key documents are told apart that several queries' lists show.
+    fn key_of_lists<'i>(&self, index: &FederatedIndex<'i>) -> Option<&'i str> {
+        index.facts.shown_primary_key().filter(|_| !self.counted.is_empty())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,23 +101,27 @@ pub enum Merged {
 }
 
 pub fn merge_federated(legs: &[FederatedLeg], request: &FederatedMerge) -> Result<Merged, MergeError> {
-    let mut ordered: Vec<(usize, &FederatedLeg)> = legs.iter().enumerate().collect();
-    ordered.sort_by_key(|(_, leg)| leg.leg.shards.iter().min().copied());
-    let mut answers = Vec::with_capacity(legs.len());
-    for (n, leg) in ordered {
-        answers.push(LegAnswer::read(n, leg, request)?);
-    }
-    if answers.is_empty() {
+    let answers = read_all(legs, request)?;
+    let counted = read_all(request.counted, request)?;
+    let counted = if request.counted.is_empty() { &answers } else { &counted };
+    if counted.is_empty() {
         return Err(MergeError::NoLegs);
     }
-    let facets = IndexFacets::read(&answers, request)?;
+    let facets = IndexFacets::read(counted, request)?;
     if request.merge_facets.is_some() {
         if let Some(conflict) = conflict_between(&facets, request) {
             return Ok(Merged::FacetConflict(conflict));
         }
     }
     let (page, rejected) = choose_page(&answers, request)?;
-    write_answer(&answers, &page, rejected, facets, request).map(Merged::Answer)
+    write_answer(&answers, counted, &page, rejected, facets, request).map(Merged::Answer)
+}
+
+/// The legs' answers, in the order in which ties fall.
+fn read_all<'a>(legs: &'a [FederatedLeg], request: &FederatedMerge) -> Result<Vec<LegAnswer<'a>>, MergeError> {
+    let mut ordered: Vec<(usize, &FederatedLeg)> = legs.iter().enumerate().collect();
+    ordered.sort_by_key(|(_, leg)| leg.leg.shards.iter().min().copied());
+    ordered.into_iter().map(|(n, leg)| LegAnswer::read(n, leg, request)).collect()
 }
 
 /// The primary keys of a query's hits, as the nodes wrote them, if their order depends on fields that are not displayed (or, with
@@ -129,6 +144,26 @@ pub fn keys_of_hidden<'a>(
         keys.extend(hits.filter_map(|hit| answer.key_of(hit, key)));
     }
     Ok(keys)
+}
+
+/// Whether a hit of a query is said to match an attribute and does not show the query's last `word`: see [`exactness`].
+pub fn shows_match_without(
+    legs: &[FederatedLeg],
+    query: usize,
+    word: &str,
+    request: &FederatedMerge,
+) -> Result<bool, MergeError> {
+    for (n, leg) in legs.iter().enumerate().filter(|(_, leg)| exactness::may_show_match(&leg.leg.body)) {
+        let answer = LegAnswer::read(n, leg, request)?;
+        for hit in (0..answer.hits.len()).filter(|&hit| answer.hits[hit].query == query) {
+            let is_match = answer.keys(hit, request)?.attribute_match().is_some();
+            let layout = &answer.hits[hit].layout;
+            if is_match && !exactness::shows_word(&answer.body[layout.start..layout.end], word) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// One leg's answer, looked through once.
@@ -168,6 +203,7 @@ impl<'a> LegAnswer<'a> {
             request.queries.iter().flat_map(|query| query.visible.added.iter().map(|added| added.name.as_str()));
         let keys = request.queries.iter().filter_map(|query| query.hidden_key);
         let keys = keys.chain(request.queries.iter().filter_map(|query| Some(query.pins?.key)));
+        let keys = keys.chain(request.indexes.iter().filter_map(|index| request.key_of_lists(index)));
         let mut needed: Vec<&str> = of_queries.chain(request.distinct).chain(added).chain(keys).collect();
         needed.sort_unstable();
         needed.dedup();
@@ -280,6 +316,10 @@ fn choose_page<'a>(answers: &[LegAnswer<'a>], request: &FederatedMerge) -> Resul
             pinned_of_index.extend(pinned_of_query);
         }
         let mut list = by_weighted_score(lists);
+        if let Some(key) = request.key_of_lists(index) {
+            let mut seen = HashSet::new();
+            list.retain(|hit| answers[hit.leg].key_of(hit.hit, key).is_none_or(|key| seen.insert(key)));
+        }
         rejected += reject_seen(&mut list, answers, request);
         list.truncate(end.min(index.facts.max_total_hits));
         if !pinned_of_index.is_empty() {
@@ -526,23 +566,24 @@ impl SummedFacets {
     }
 }
 
-/// Writes the answer with the members that the first leg has, in its order.
+/// Writes the answer with the members that the first of those that counted has, in its order.
 fn write_answer(
     answers: &[LegAnswer],
+    counted: &[LegAnswer],
     page: &[Chosen],
     rejected: u64,
     facets: IndexFacets,
     request: &FederatedMerge,
 ) -> Result<Bytes, MergeError> {
-    let total = answers.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).saturating_sub(rejected);
-    let slowest = answers.iter().max_by_key(|answer| answer.processing_time_ms).unwrap_or(&answers[0]);
+    let total = counted.iter().fold(0u64, |sum, answer| sum.saturating_add(answer.total)).saturating_sub(rejected);
+    let first = &counted[0];
+    let slowest = answers.iter().chain(counted).max_by_key(|answer| answer.processing_time_ms).unwrap_or(first);
     // A leg says how many hits it found by meaning only if a query asked for that.
-    let semantic = answers.iter().any(|answer| answer.member(b"semanticHitCount").is_some());
+    let semantic = counted.iter().any(|answer| answer.member(b"semanticHitCount").is_some());
     let mut facets = Some(facets);
     let mut out = b"{\"hits\":[".to_vec();
     push_hits(answers, page, request, &mut out);
     out.push(b']');
-    let first = &answers[0];
     for member in first.envelope.iter().filter(|member| member.raw_key(first.body) != b"hits") {
         let name = member.raw_key(first.body);
         if let (b"facetsByIndex", Some(how)) = (name, request.merge_facets) {

@@ -55,6 +55,7 @@ impl Setup {
             distinct: None,
             merge_facets: None,
             shows_origin: true,
+            counted: &[],
         };
         change(&mut request);
         match merge_federated(legs, &request).unwrap() {
@@ -192,6 +193,7 @@ fn facets_that_two_indexes_order_differently_do_not_add_up() {
         distinct: None,
         merge_facets: Some(MergeFacets::default()),
         shows_origin: true,
+        counted: &[],
     };
     let merged = merge_federated(&legs, &request).unwrap();
     let expected = FacetConflict { facet: "genre".to_owned(), indexes: [0, 1] };
@@ -212,7 +214,22 @@ fn an_answer_that_is_none_is_an_error() {
         distinct: None,
         merge_facets: None,
         shows_origin: true,
+        counted: &[],
     };
     assert!(matches!(merge_federated(&[torn], &request), Err(MergeError::Malformed { leg: 0, .. })));
     assert_eq!(merge_federated(&[], &request).unwrap_err(), MergeError::NoLegs);
+}
+
+#[test]
+fn of_a_list_for_each_query_a_document_is_shown_once_and_nodes_count() {
+    let lists = [
+        leg(0, &[0], answer(&[hit(1, 0, 0.9, json!({})), hit(2, 0, 0.3, typos(1, 1))], 2)),
+        leg(1, &[2], answer(&[hit(2, 0, 0.8, json!({})), hit(1, 0, 0.5, typos(1, 1)), hit(3, 0, 0.2, typos(1, 1))], 3)),
+    ];
+    let counted: &[FederatedLeg] = vec![leg(0, &[0, 2], answer(&[], 2)), leg(1, &[0, 2], answer(&[], 1))].leak();
+    let mut setup = Setup::new();
+    setup.facts.primary_key = Some("id".to_owned());
+    let merged = setup.merge(&lists, |request| request.counted = counted);
+    assert_eq!((ids(&merged), &merged["estimatedTotalHits"]), (vec![1, 2, 3], &json!(3)));
+    assert_eq!(merged["hits"][1]["_federation"]["queriesPosition"], 2, "by which it ranks best");
 }

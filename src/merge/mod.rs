@@ -25,6 +25,7 @@
 //! | [`splice`] | what of a hit the client may see |
 //! | [`facets`] | counts and statistics over all legs |
 //! | [`federated`] | the hits of several queries as one list |
+//! | [`query_list`] | how the list of one query becomes a part of such a list |
 //! | [`weighted`] | which of two hits of different queries comes first |
 //! | [`multi_search`] | the answers of several searches in one |
 //! | [`facet_search`] | the answer of `/facet-search` |
@@ -49,6 +50,7 @@ pub mod json;
 pub mod multi_search;
 pub mod only_leg;
 pub mod pins;
+pub mod query_list;
 pub mod rank;
 pub mod request_uid;
 pub mod search;
