@@ -217,11 +217,11 @@ impl Read<'_> {
 
     /// Whether some hits match an attribute only because their nodes do not know all words of a query.
     async fn are_matches_in_doubt(&self, list: &List<'_>, legs: &[FederatedLeg]) -> Result<bool, ApiError> {
+        if !legs.iter().any(|leg| may_show_match(&leg.leg.body)) {
+            return Ok(false);
+        }
         for (n, query) in self.planned.iter().enumerate() {
             let Some(open) = exactness::open_last_word(&query.search, &query.index.settings) else { continue };
-            if !legs.iter().any(|leg| may_show_match(&leg.leg.body)) {
-                return Ok(false);
-            }
             let lacks_word = list.with_request(&[], |request| shows_match_without(legs, n, &open.word, request));
             if lacks_word.map_err(merge_failed)? {
                 let read = IndexRead::of_all_shards(self.app, self.snapshot, query.index, self.seed);
