@@ -13,7 +13,7 @@ use support::{terminate, wait_until, Client, Cluster, ClusterOptions, START_PATI
 use tempfile::TempDir;
 
 /// So short that a test need not wait long for another leader.
-const SHORT_LEASE: &str = "  leader_election: { lease_s: 4, renew_s: 1 }\n";
+const SHORT_LEASE: &str = "  leader_election: { lease_s: 6, renew_s: 1 }\n";
 /// So long that nobody sees it run out.
 const LONG_LEASE: &str = "  leader_election: { lease_s: 300, renew_s: 1 }\n";
 
@@ -45,6 +45,12 @@ impl Several {
 
     fn clients(&self) -> Vec<Client> {
         self.miroirs.iter().map(|miroir| miroir.client.clone()).collect()
+    }
+
+    /// Which one leads, as soon as exactly one does.
+    fn await_one_leader(&self) -> usize {
+        wait_until("one leads", START_PATIENCE, || self.leaders().iter().filter(|leads| **leads).count() == 1);
+        self.leaders().iter().position(|leads| *leads).expect("one leads")
     }
 
     fn leaders(&self) -> Vec<bool> {
@@ -189,8 +195,8 @@ fn whichever_dies_nothing_acknowledged_is_lost_and_no_read_of_the_others_fails()
     first.succeed(first.post("/indexes/i/documents", json!([{ "id": 1_000_000 }])));
     let writers = Writers { acknowledged: Mutex::default(), tasks: Mutex::default(), refused: AtomicU64::new(0) };
     let reads = AtomicU64::new(0);
-    for round in 0..3 {
-        let victim = several.leaders().iter().position(|leads| *leads).expect("a leader");
+    for _ in 0..3 {
+        let victim = several.await_one_leader();
         let mut victim = several.miroirs.remove(victim);
         let survivors = several.clients();
         let everyone: Vec<Client> = survivors.iter().chain([&victim.client]).cloned().collect();
@@ -218,7 +224,7 @@ fn whichever_dies_nothing_acknowledged_is_lost_and_no_read_of_the_others_fails()
             is_over.store(true, Ordering::Relaxed);
         });
         several.start_another();
-        assert_eq!(several.leaders().iter().filter(|leads| **leads).count(), 1, "round {round}");
+        several.await_one_leader();
     }
     let client = several.clients()[0].clone();
     for task in writers.tasks.into_inner().unwrap() {
@@ -351,7 +357,7 @@ fn given_redis_is_away_then_reads_go_on_everywhere_and_writes_are_refused_until_
         let taken = || client.post("/indexes/i/documents", json!([{ "id": 3 + n }])).status == 202;
         wait_until("writes are taken again", START_PATIENCE, taken);
     }
-    wait_until("one leads", START_PATIENCE, || several.leaders().iter().filter(|leads| **leads).count() == 1);
+    several.await_one_leader();
     for client in &clients {
         wait_until("both are found", TASK_PATIENCE, || client.search("i", json!({}))["estimatedTotalHits"] == 3);
     }

@@ -26,9 +26,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(1);
 const ROLL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Wait before the store is asked again that could not be reached.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
-
-/// How long a leader that is told to end leads on: a little less than requests get to end.
-const LEAVE_WAIT: Duration = Duration::from_millis(900);
+/// How long a leader that is told to end leads on, for the requests that are under way. The process ends half a second later, and the store
+/// has to be told before, on a busy machine too.
+const LEAVE_WAIT: Duration = Duration::from_millis(500);
 
 pub struct Startup {
     /// Taken when the service starts.
